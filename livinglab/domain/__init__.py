@@ -1,0 +1,1 @@
+"""The words of the lab as types: pure, no I/O, no clock of its own."""

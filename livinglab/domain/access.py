@@ -1,0 +1,123 @@
+"""Who may come in: organisations, their tokens and their public keys."""
+
+
+from livinglab.domain.errors import Forbidden
+from livinglab.domain.model import Frozen, Moment, Slug
+from livinglab.domain.sandbox import Role
+
+
+class Token(Frozen):
+    """A bearer token as it is kept: never the token itself, its SHA-256 only."""
+
+    id: str
+    hash: str
+    organisation: Slug
+    roles: dict[str, Role]
+    """Sandbox id → role there. `*` is every sandbox (for operators and auditors of the lab)."""
+    label: str = ""
+    created_at: Moment
+    expires_at: Moment | None = None
+    revoked_at: Moment | None = None
+
+
+class PublicKey(Frozen):
+    """A party's public key; its private half never leaves the party."""
+
+    key_id: str
+    organisation: Slug
+    pem: str
+    created_at: Moment
+    revoked_at: Moment | None = None
+
+
+class Caller(Frozen):
+    """Whoever is asking: an organisation, with its roles. Made by the door (token today, OpenID Connect later)."""
+
+    organisation: Slug
+    roles: dict[str, Role]
+    token: str
+    """The token's id, for the record."""
+
+    def role_in(self, sandbox: str) -> Role | None:
+        """The role in that sandbox, if any."""
+        return self.roles.get(sandbox) or self.roles.get("*")
+
+    def oversees(self, sandbox: str) -> bool:
+        """May this caller see every organisation's pilots in that sandbox?"""
+        return self.role_in(sandbox) in (Role.AUTHORITY, Role.REVIEWER, Role.OPERATOR, Role.AUDITOR)
+
+    def need(self, sandbox: str, *roles: Role) -> Role:
+        """This caller's role in the sandbox, which must be one of `roles`.
+
+        Raises:
+            Forbidden: it is not.
+        """
+        role = self.role_in(sandbox)
+        if role not in roles:
+            msg = f"this needs the role {' or '.join(roles)} in sandbox {sandbox!r}; {self.organisation} is {role or 'nothing'} there."
+            raise Forbidden(msg)
+        return role
+
+
+class Event(Frozen):
+    """A row of the outbox: what changed, for whoever follows. `id` is monotonic."""
+
+    id: int = 0
+    kind: str
+    organisation: Slug
+    sandbox: str
+    plan: str | None = None
+    run: str | None = None
+    attempt: str | None = None
+    data: dict[str, object] = {}
+    at: Moment
+
+
+class Document(Frozen):
+    """A stored document of an attempt or plan: bytes by digest, under a name."""
+
+    subject: str
+    name: str
+    media_type: str
+    digest: str
+    size: int
+
+
+class LedgerRow(Frozen):
+    """An entry of a plan's chain as it is stored, bytes and all."""
+
+    chain: str
+    sequence: int
+    digest: str
+    entry: bytes
+    body: bytes
+
+
+class TreeLeaf(Frozen):
+    """A leaf of the lab-wide Merkle log: a chain's blinded head."""
+
+    index: int
+    chain: str
+    head: str
+    salt: bytes
+    leaf: bytes
+
+
+class CheckpointRow(Frozen):
+    """A signed checkpoint over the first `size` leaves."""
+
+    size: int
+    root: bytes
+    envelope: bytes
+    at: Moment
+
+
+class Image(Frozen):
+    """A normalised single-platform image: identity is the digest of its manifest's bytes; `config` is what an engine calls its id."""
+
+    digest: str
+    config: str
+    size: int
+    architecture: str
+
+

@@ -1,0 +1,189 @@
+"""A sandbox: what an authority fixes for one domain before anyone may bring a pilot."""
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from livinglab.domain.canonical import Digest, digest_of
+from livinglab.domain.criteria import CriteriaSet, Criterion, check_criteria
+from livinglab.domain.errors import Invalid
+from livinglab.domain.isolation import IsolationProfile, Resources
+from livinglab.domain.model import Frozen, Slug
+from livinglab.domain.tasks import TaskFamily, task_family
+
+
+class Role(StrEnum):
+    """What an organisation is in one sandbox."""
+
+    PARTICIPANT = "participant"
+    AUTHORITY = "authority"
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+
+
+class Condition(Frozen):
+    """One comparison of a reference column: `equals`, or a half-open range [at_least, below)."""
+
+    column: str
+    equals: str | int | bool | None = None
+    at_least: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        ranged = self.at_least is not None or self.below is not None
+        if (self.equals is None) == (not ranged):
+            msg = "give either `equals` or a range by `at_least` and/or `below`"
+            raise ValueError(msg)
+        return self
+
+
+class Slice(Frozen):
+    """A part of the reference cases: those that meet all conditions, in one cohort."""
+
+    title: str
+    cohort: Literal["hidden", "twin"] = "hidden"
+    where: tuple[Condition, ...] = ()
+
+
+class DataUse(Frozen):
+    """Where the data come from and how public they are. `demonstration`: the labels can be had by anyone, so a good result proves little."""
+
+    card: str
+    """Path of the data card, beside the specification."""
+    visibility: Literal["demonstration", "restricted"]
+    twin: bool = False
+    """The harness generates a fresh cohort per run that no memorised row can answer."""
+
+
+class Channel(StrEnum):
+    """Ways by which something derived from hidden data could reach somebody."""
+
+    LOGS = "logs"
+    OUTPUTS = "outputs"
+    EXIT_CODE = "exit_code"
+    USAGE = "usage"
+    VERDICT = "verdict"
+    MEASUREMENTS = "measurements"
+    PLOTS = "plots"
+
+
+_TO_ALL = (Role.PARTICIPANT, Role.AUTHORITY, Role.REVIEWER, Role.OPERATOR, Role.AUDITOR)
+_TO_OVERSIGHT = (Role.AUTHORITY, Role.REVIEWER, Role.AUDITOR)
+
+
+class Disclosure(Frozen):
+    """Who sees what, per channel. The default is that of non-public data: the participant sees categories, not values."""
+
+    logs: tuple[Role, ...] = (Role.AUTHORITY,)
+    outputs: tuple[Role, ...] = (Role.AUTHORITY,)
+    exit_code: tuple[Role, ...] = (Role.AUTHORITY,)
+    usage: tuple[Role, ...] = (Role.AUTHORITY, Role.OPERATOR)
+    verdict: tuple[Role, ...] = _TO_ALL
+    measurements: tuple[Role, ...] = _TO_OVERSIGHT
+    plots: tuple[Role, ...] = _TO_OVERSIGHT
+
+    def allows(self, channel: Channel, role: Role) -> bool:
+        """May this role see that channel while the plan is open?"""
+        return role in getattr(self, channel.value)
+
+
+class Harness(Frozen):
+    """How the sandbox measures. Batch harnesses run after the pilot; `prepare` makes fresh inputs per run first."""
+
+    mode: Literal["batch"] = "batch"
+    prepare: bool = False
+    replicates: int = Field(default=2_000, ge=200, le=20_000)
+    resources: Resources = Resources(memory=2 << 30, cpus=2)
+    parameters: dict[str, float | int | str | tuple[float, ...] | tuple[str, ...]] = {}
+    """Of the task, as the harness reads them (for survival: `horizon`, `risk_threshold`, `net_benefit_range`)."""
+
+
+class Quota(Frozen):
+    """How much one pilot may ask for."""
+
+    measured_runs: int = Field(default=3, ge=1, le=100)
+    runs_in_flight: int = Field(default=2, ge=1)
+    pilot_resources: Resources = Resources()
+    """The most that a manifest may ask for."""
+
+
+class LegalProfile(Frozen):
+    """Which steps the law or the authority demands before a plan."""
+
+    selection: Literal["none", "board"] = "none"
+    approvals: tuple[str, ...] = ()
+
+
+class SandboxSpec(Frozen):
+    """A versioned specification (`sandbox.yaml`)."""
+
+    kind: Literal["Sandbox"] = "Sandbox"
+    id: Slug
+    version: int = Field(ge=1)
+    title: str = Field(min_length=3, max_length=200)
+    domain: Literal["personalised-medicine", "autonomous-mobility", "fintech", "public-services"]
+    summary: str = Field(min_length=10)
+    task: str
+    data: DataUse
+    harness: Harness
+    slices: dict[str, Slice]
+    baselines: dict[str, str] = {}
+    """Name → what it is, in a sentence; the harness fits it on the pilot's training part."""
+    criteria: tuple[Criterion, ...]
+    isolation: IsolationProfile = IsolationProfile()
+    quota: Quota = Quota()
+    legal: LegalProfile = LegalProfile()
+    disclosure: Disclosure = Disclosure()
+    sites: tuple[Slug, ...] = ("docker",)
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Reject what nothing could measure; the message names the place."""
+        if "all" not in self.slices:
+            msg = "a slice named 'all' must be declared."
+            raise Invalid(msg, where="slices")
+        if any(s.cohort == "twin" for s in self.slices.values()) and not (self.data.twin and self.harness.prepare):
+            msg = "a slice of the twin cohort needs `data.twin: true` and `harness.prepare: true`."
+            raise Invalid(msg, where="slices")
+        check_criteria(self.criteria, self.family, set(self.slices), set(self.baselines))
+
+    @property
+    def family(self) -> TaskFamily:
+        """The task family."""
+        return task_family(self.task, where="task")
+
+    @property
+    def digest(self) -> str:
+        """RFC 8785 digest of the specification."""
+        return digest_of(self)
+
+    def frozen_criteria(self) -> CriteriaSet:
+        """The criteria for the number of measured runs that the quota fixes."""
+        return CriteriaSet(measured_runs=self.quota.measured_runs, criteria=self.criteria)
+
+
+class DatasetRef(Frozen):
+    """A folder of files in the site's vault, by the digest of its listing (name, size, sha256 of each file)."""
+
+    digest: Digest
+    files: tuple[str, ...] = ()
+
+
+class Release(Frozen):
+    """A specification bound to everything it runs with: what a plan refers to, by one digest."""
+
+    spec: SandboxSpec
+    harness_image: Digest
+    participant_data: DatasetRef
+    """What a pilot may see."""
+    hidden_data: DatasetRef
+    """What only the harness may see."""
+    commitment: Digest
+    """sha256 of salt ‖ secret; the secret (≥ 128 bits) fixes split and seeds."""
+
+    @property
+    def digest(self) -> str:
+        """RFC 8785 digest of the release."""
+        return digest_of(self)

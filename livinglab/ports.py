@@ -1,0 +1,413 @@
+"""The seams. Services know these and never what stands behind them; `bootstrap` alone chooses.
+
+A property holds for every implementation of a port, and `livinglab.testing` has the suite that shows it.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol
+
+from livinglab.domain.access import CheckpointRow, Document, Event, Image, LedgerRow, PublicKey, Token, TreeLeaf
+from livinglab.domain.canonical import Digest
+from livinglab.domain.isolation import Area, Finding, IsolationProfile, Mount, Resources
+from livinglab.domain.model import Frozen, Moment
+from livinglab.domain.pilot import Pilot
+from livinglab.domain.plan import Plan
+from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, Step
+from livinglab.domain.sandbox import Release
+
+# --- time and signing -------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The time, in UTC."""
+
+    def now(self) -> datetime:
+        """Now, with its zone."""
+        ...
+
+
+class Signer(Protocol):
+    """A private key that someone else keeps: it signs, and tells its public half."""
+
+    @property
+    def key_id(self) -> str:
+        """sha256 of the public key's DER, in hex."""
+        ...
+
+    def sign(self, payload: bytes, payload_type: str) -> bytes:
+        """A DSSE envelope, as JSON bytes, over the payload."""
+        ...
+
+
+# --- blobs ------------------------------------------------------------------------------------------------------------
+
+
+class Artifacts(Protocol):
+    """Immutable bytes by digest. Putting the same bytes twice is one blob; a blob appears whole or not at all."""
+
+    def put(self, data: bytes) -> str:
+        """Store; return the digest. Durable when it returns."""
+        ...
+
+    def put_stream(self, chunks: Iterable[bytes], *, limit: int) -> tuple[str, int]:
+        """Store as it comes; return digest and size.
+
+        Raises:
+            TooLarge: more than `limit` bytes came; nothing is kept.
+        """
+        ...
+
+    def open(self, digest: str) -> BinaryIO:
+        """Read a blob. `NotFound` if it is not there."""
+        ...
+
+    def read(self, digest: str) -> bytes:
+        """A whole blob, its digest checked. `NotFound`; `EvidenceBroken` if the bytes changed."""
+        ...
+
+    def path(self, digest: str) -> Path:
+        """Where the blob lies on this machine, read-only. `NotFound` if it is not there."""
+        ...
+
+    def has(self, digest: str) -> bool:
+        """Is it there?"""
+        ...
+
+
+# --- sites ------------------------------------------------------------------------------------------------------------
+
+
+class ContainerSpec(Frozen):
+    """One container of a job: the lab's image by digest, the lab's argv, nothing from the image's own metadata."""
+
+    role: JobRole
+    image: Digest
+    argv: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    resources: Resources
+
+
+class JobSpec(Frozen):
+    """One or more containers that live and die together, under one profile. With several, an area `socket` is shared by them.
+
+    `nonce` binds the probe's report to this job; it is a secret until the report is in.
+    """
+
+    attempt: str
+    containers: tuple[ContainerSpec, ...]
+    profile: IsolationProfile
+    nonce: str
+    runtime: str | None = None
+    """A site's runtime other than its default (`runsc`)."""
+
+
+class Handle(Frozen):
+    """What a site calls a job. `created` is False when an earlier submit of the same key was found and attached to."""
+
+    key: JobKey
+    id: str
+    created: bool
+
+
+class Seen(StrEnum):
+    """What an observation saw."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    EXITED = "exited"
+    ABSENT = "absent"
+    """The backend answered, and the job is not there."""
+    UNREACHABLE = "unreachable"
+    """Nobody answered: nothing is known."""
+
+
+Limit = Literal["wall_seconds", "memory", "log_bytes", "output_bytes", "pids"]
+
+
+class Observation(Frozen):
+    """A job as it was seen, once. `raw` and `reason` are the backend's own words."""
+
+    key: JobKey
+    seen: Seen
+    raw: str = ""
+    reason: str = ""
+    at: Moment
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
+    exit_code: int | None = None
+    limit: Limit | None = None
+    """The limit that ended it, where one did."""
+
+
+class OutputFile(Frozen):
+    """A regular file that a container left in its outputs, already copied to `Outcome.outputs_dir`."""
+
+    path: str
+    size: int
+    digest: str
+
+
+class Outcome(Frozen):
+    """What is left of a job. Nothing in it was believed: sizes are bounded, links were not followed."""
+
+    key: JobKey
+    exit_code: int
+    limit: Limit | None
+    started_at: Moment
+    ended_at: Moment
+    report: bytes | None
+    """The launcher's line, as it stood first in the log."""
+    site_view: tuple[Finding, ...]
+    log_path: Path
+    log_bytes: int
+    log_truncated: bool
+    outputs: tuple[OutputFile, ...]
+    outputs_dir: Path
+    output_problem: str | None = None
+    """Why the outputs cannot be used (a link, a device, too large), as a sentence; then `outputs` is empty."""
+    usage: dict[str, float] = {}
+    """`cpu_seconds`, `memory_peak_bytes`, … as far as the site measures them."""
+
+
+class Site(Protocol):
+    """A place that computes. The database is the truth about runs; a site is asked, and answers for what is there now.
+
+    Every method may raise `Unreachable` (transient; `observe` answers `Seen.UNREACHABLE` instead).
+    """
+
+    name: str
+
+    def ensure_image(self, digest: str) -> str:
+        """Make the image ready; return the site's derived id. Built once however many ask at the same time. `Invalid` if it cannot be used."""
+        ...
+
+    def has_dataset(self, digest: str) -> bool:
+        """Is that dataset in the site's vault?"""
+        ...
+
+    def push(self, attempt: str, area: Area, files: Mapping[str, Path]) -> None:
+        """Place files (name → local source) for an attempt, read-only, replacing what an interrupted push left. Idempotent."""
+        ...
+
+    def submit(self, spec: JobSpec, key: JobKey) -> Handle:
+        """Find or create: the same key never runs twice, not after a crash and not from two processes at once.
+
+        Raises:
+            Conflict: the key exists with another specification.
+            IsolationNotProven: the site cannot enforce what the profile demands (nothing was started).
+        """
+        ...
+
+    def observe(self, keys: Collection[JobKey]) -> Mapping[JobKey, Observation]:
+        """One backend query for all of them. Ends, on the way, what passed its limits."""
+        ...
+
+    def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
+        """Return when one of them may have changed, at the latest after `timeout`. A hint: `observe` stays the truth."""
+        ...
+
+    def cancel(self, key: JobKey, grace: timedelta) -> None:
+        """Ask it to end. Idempotent; done only when it is observed dead."""
+        ...
+
+    def logs(self, key: JobKey, offset: int, limit: int) -> bytes:
+        """Log bytes from `offset` on (after the launcher's line), at most `limit`; empty when there are none (yet)."""
+        ...
+
+    def collect(self, key: JobKey, into: Path) -> Outcome:
+        """Copy what an ended job left to a folder of ours. Idempotent until `release`. `Conflict` while it lives, `NotFound` if absent."""
+        ...
+
+    def release(self, attempt: str) -> None:
+        """Remove everything of an attempt: containers, volumes, pushed areas. Idempotent; only after what was collected is durable."""
+        ...
+
+    def owned(self) -> set[JobKey]:
+        """What is ours out there: orphans are found by it."""
+        ...
+
+
+# --- the database -----------------------------------------------------------------------------------------------------
+
+
+class Tx(Protocol):
+    """One transaction. Whatever is written is visible to others all at once, or not at all."""
+
+    # access
+    def add_token(self, token: Token) -> None: ...
+    def token_by_hash(self, hash_: str) -> Token | None: ...
+    def tokens(self) -> tuple[Token, ...]: ...
+    def revoke_token(self, id_: str, at: datetime) -> bool: ...
+    def add_key(self, key: PublicKey) -> None:
+        """Idempotent for the same organisation; `Conflict` if another organisation holds that key."""
+        ...
+
+    def key(self, key_id: str) -> PublicKey | None: ...
+    def keys_of(self, organisation: str) -> tuple[PublicKey, ...]: ...
+
+    # uploads: known to the organisation that uploaded, and to nobody else
+    def add_image(self, organisation: str, image: Image) -> None: ...
+    def image(self, digest: str) -> Image | None: ...
+    def has_uploaded(self, organisation: str, digest: str) -> bool: ...
+
+    # idempotency keys, scoped to the organisation
+    def idempotent(self, organisation: str, key: str) -> tuple[str, str] | None:
+        """(digest of the request, id of what it made), if the key was used."""
+        ...
+
+    def remember(self, organisation: str, key: str, request: str, made: str) -> None: ...
+
+    # sandboxes
+    def add_release(self, release: Release, authority: str, document: bytes, at: datetime) -> None:
+        """`Conflict` if that sandbox and version exist with another digest."""
+        ...
+
+    def release(self, digest: str) -> Release | None: ...
+    def release_document(self, digest: str) -> bytes | None: ...
+    def sandbox(self, id_: str) -> tuple[Release, str] | None:
+        """The newest release and the authority's organisation."""
+        ...
+
+    def sandboxes(self, after: str | None, limit: int) -> tuple[tuple[Release, str], ...]: ...
+
+    # pilots, plans
+    def add_pilot(self, pilot: Pilot) -> None: ...
+    def pilot(self, id_: str) -> Pilot | None: ...
+    def update_pilot(self, pilot: Pilot, before: Pilot) -> None:
+        """`Conflict` if the stored state is no longer `before.state`."""
+        ...
+
+    def pilots(self, *, organisation: str | None, sandboxes: Collection[str] | None, after: str | None, limit: int) -> tuple[Pilot, ...]:
+        """Newest first. Seen are those of `organisation` and those of `sandboxes` (None: all of either kind)."""
+        ...
+
+    def add_plan(self, plan: Plan, body: bytes) -> None: ...
+    def plan(self, id_: str) -> Plan | None:
+        """Its newest version."""
+        ...
+
+    def plan_body(self, digest: str) -> bytes | None: ...
+    def update_plan(self, plan: Plan, before: Plan) -> None: ...
+    def plans(self, *, pilot: str | None, organisation: str | None, sandboxes: Collection[str] | None, after: str | None, limit: int) -> tuple[Plan, ...]: ...
+
+    # runs and attempts
+    def add_run(self, run: Run, attempt: Attempt) -> None: ...
+    def run(self, id_: str) -> Run | None: ...
+    def update_run(self, run: Run, before: Run) -> None: ...
+    def runs(self, *, plan: str | None, organisation: str | None, sandboxes: Collection[str] | None, after: str | None, limit: int) -> tuple[Run, ...]: ...
+    def runs_under(self, plan: str) -> tuple[Run, ...]:
+        """All runs under a plan, by ordinal."""
+        ...
+
+    def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:
+        """How many runs that organisation had in that sandbox before, across plans."""
+        ...
+
+    def in_flight(self, pilot: str) -> int: ...
+    def queue(self, site: str, limit: int) -> tuple[Run, ...]:
+        """Queued runs of a site, oldest first."""
+        ...
+
+    def add_attempt(self, attempt: Attempt) -> None: ...
+    def attempt(self, id_: str) -> Attempt | None: ...
+    def attempts(self, run: str) -> tuple[Attempt, ...]: ...
+    def update_attempt(self, attempt: Attempt, epoch: int) -> None:
+        """Raises `StaleEpoch` if the stored epoch is not `epoch`."""
+        ...
+
+    def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool]) -> Attempt | None:
+        """The oldest attempt of the site that is not final and that nobody holds (no owner, lease over, or `dead(owner)`), taken over by
+        `owner` with the next epoch; None if there is none. Two callers never get the same one."""  # noqa: D205, D209
+        ...
+
+    def renew(self, attempt: str, epoch: int, until: datetime) -> None:
+        """Raises `StaleEpoch`."""
+        ...
+
+    # journal
+    def journal(self, attempt: str) -> Mapping[Step, JournalEntry]: ...
+    def write_journal(self, entry: JournalEntry, epoch: int) -> None:
+        """Insert, or turn an intent into done. Raises `StaleEpoch`; `Conflict` if the step is done with other data."""
+        ...
+
+    # outbox, documents, logs
+    def emit(self, event: Event) -> int: ...
+    def events(self, after: int, limit: int, *, run: str | None = None, organisation: str | None = None,
+               sandboxes: Collection[str] | None = None) -> tuple[Event, ...]: ...  # fmt: skip
+    def cursor(self, name: str) -> int: ...
+    def move_cursor(self, name: str, to: int) -> None: ...
+    def add_document(self, document: Document) -> None:
+        """Idempotent; `Conflict` if the name holds another digest."""
+        ...
+
+    def documents(self, subject: str) -> tuple[Document, ...]: ...
+    def append_log(self, attempt: str, role: str, offset: int, data: bytes) -> None:
+        """Bytes that start at `offset`; what is already there is left as it is."""
+        ...
+
+    def read_log(self, attempt: str, role: str, offset: int, limit: int) -> bytes: ...
+
+    # ledger
+    def ledger_head(self, chain: str) -> tuple[int, str] | None:
+        """(sequence, digest) of the newest entry. Locks the chain until the transaction ends."""
+        ...
+
+    def append_ledger(self, row: LedgerRow) -> None:
+        """`Conflict` if the sequence is not the next one."""
+        ...
+
+    def ledger(self, chain: str) -> tuple[LedgerRow, ...]: ...
+    def chains_changed(self) -> tuple[tuple[str, str], ...]:
+        """(chain, head digest) of those whose head is not yet a leaf of the Merkle log."""
+        ...
+
+    def tree(self) -> tuple[TreeLeaf, ...]: ...
+    def add_leaf(self, leaf: TreeLeaf) -> None: ...
+    def add_checkpoint(self, row: CheckpointRow) -> None: ...
+    def checkpoint(self) -> CheckpointRow | None: ...
+
+
+class Store(Protocol):
+    """The database."""
+
+    def transaction(self) -> AbstractContextManager[Tx]:
+        """Begin; commit at the end; roll back on any exception. Serialisable: what was read still holds at the commit.
+
+        Raises:
+            Unreachable: the database does not answer, or the transaction lost a race after its retries.
+        """
+        ...
+
+
+# --- tracking, dispatch -----------------------------------------------------------------------------------------------
+
+
+class Tracker(Protocol):
+    """Records; never decides. `record` is idempotent by the attempt's id."""
+
+    def record(self, attempt: str) -> None:
+        """Project one finished attempt. `Unreachable` if the server is away: the projector's cursor stays."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Carries attempts through the engine, a bounded number at a time, until told to stop."""
+
+    def serve(self, stop: Callable[[], bool]) -> None:
+        """Claim and advance until `stop()`; returns when nothing of ours is in the middle of a step."""
+        ...
+
+
+class Progress(Frozen):
+    """Where an attempt stands after one `advance`."""
+
+    step: Step
+    done: bool
+    """Is the attempt final?"""
+    waiting: tuple[JobKey, ...] = ()
+    """Jobs whose end is waited for; empty when the next step can begin at once."""
+
