@@ -61,6 +61,10 @@ class Artifacts(Protocol):
         """
         ...
 
+    def scratch(self, chunks: Iterable[bytes], *, limit: int) -> AbstractContextManager[Path]:
+        """What comes, in a file that is gone afterwards and is nobody's blob. `TooLarge` as `put_stream`."""
+        ...
+
     def open(self, digest: str) -> BinaryIO:
         """Read a blob. `NotFound` if it is not there."""
         ...
@@ -75,6 +79,14 @@ class Artifacts(Protocol):
 
     def has(self, digest: str) -> bool:
         """Is it there?"""
+        ...
+
+
+class Vault(Protocol):
+    """What an authority entrusted to the site, and to nobody else."""
+
+    def secret(self, commitment: str) -> bytes:
+        """The secret behind a commitment, checked against it. `NotFound` if it is not here; `EvidenceBroken` if it does not fit."""
         ...
 
 
@@ -190,7 +202,7 @@ class Site(Protocol):
         ...
 
     def push(self, attempt: str, area: Area, files: Mapping[str, Path]) -> None:
-        """Place files (name → local source) for an attempt, read-only, replacing what an interrupted push left. Idempotent."""
+        """Place files (name → local source) for an attempt, read-only, in place of whatever that area held. Idempotent."""
         ...
 
     def submit(self, spec: JobSpec, key: JobKey) -> Handle:
@@ -331,7 +343,7 @@ class Tx(Protocol):
     # journal
     def journal(self, attempt: str) -> Mapping[Step, JournalEntry]: ...
     def write_journal(self, entry: JournalEntry, epoch: int) -> None:
-        """Insert, or turn an intent into done. Raises `StaleEpoch`; `Conflict` if the step is done with other data."""
+        """Insert, or replace an intent (by a fuller one, or by done). Raises `StaleEpoch`; `Conflict` if the step is done with other data."""
         ...
 
     # outbox, documents, logs
@@ -350,6 +362,7 @@ class Tx(Protocol):
         ...
 
     def read_log(self, attempt: str, role: str, offset: int, limit: int) -> bytes: ...
+    def log_size(self, attempt: str, role: str) -> int: ...
 
     # ledger
     def ledger_head(self, chain: str) -> tuple[int, str] | None:

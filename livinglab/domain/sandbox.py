@@ -159,9 +159,9 @@ class SandboxSpec(Frozen):
         """RFC 8785 digest of the specification."""
         return digest_of(self)
 
-    def frozen_criteria(self) -> CriteriaSet:
-        """The criteria for the number of measured runs that the quota fixes."""
-        return CriteriaSet(measured_runs=self.quota.measured_runs, criteria=self.criteria)
+    def frozen_criteria(self, measured_runs: int | None = None) -> CriteriaSet:
+        """The criteria for the number of measured runs that a plan fixes (None: as many as the quota allows)."""
+        return CriteriaSet(measured_runs=measured_runs or self.quota.measured_runs, criteria=self.criteria)
 
 
 class DatasetRef(Frozen):

@@ -1,0 +1,95 @@
+"""Dead Simple Signing Envelopes (DSSE v1): what is signed is the type and the bytes, never a re-serialised document."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from livinglab.domain.errors import EvidenceBroken
+
+IN_TOTO = "application/vnd.in-toto+json"
+MAX_ENVELOPE = 4 << 20
+MAX_SIGNATURES = 16
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """Pre-authentication encoding, as the DSSE specification gives it."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def envelope(payload: bytes, payload_type: str, key_id: str, signature: bytes) -> bytes:
+    """An envelope with one signature, as JSON bytes."""
+    document = {
+        "payload": base64.b64encode(payload).decode(),
+        "payloadType": payload_type,
+        "signatures": [{"keyid": key_id, "sig": base64.b64encode(signature).decode()}],
+    }
+    return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads(object_pairs_hook=…)`: an object that names a key twice means two things at once."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        msg = "a key is given twice"
+        raise ValueError(msg)
+    return document
+
+
+def parse(data: bytes, where: str = "envelope") -> tuple[bytes, str, list[tuple[str, bytes]]]:
+    """Payload, payload type and (key id, signature) pairs, before any signature is checked.
+
+    Raises:
+        EvidenceBroken: it is no envelope, or a larger one than is ever written.
+    """
+    if len(data) > MAX_ENVELOPE:
+        msg = f"larger than {MAX_ENVELOPE} bytes"
+        raise EvidenceBroken(msg, where=where)
+    try:
+        document = json.loads(data, object_pairs_hook=no_duplicates)
+        if set(document) != {"payload", "payloadType", "signatures"}:
+            msg = "an envelope has payload, payloadType and signatures, and nothing else"
+            raise ValueError(msg)  # noqa: TRY301 - one place says what was wrong
+        payload = base64.b64decode(document["payload"], validate=True)
+        signatures = [(str(s["keyid"]), base64.b64decode(s["sig"], validate=True)) for s in document["signatures"]]
+        payload_type = document["payloadType"]
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+        msg = f"not a DSSE envelope ({error})"
+        raise EvidenceBroken(msg, where=where) from error
+    if not isinstance(payload_type, str) or not 1 <= len(signatures) <= MAX_SIGNATURES:
+        msg = f"not a DSSE envelope ({len(signatures)} signatures)"
+        raise EvidenceBroken(msg, where=where)
+    return payload, payload_type, signatures
+
+
+def open_envelope(data: bytes, keys: Mapping[str, bytes], where: str = "envelope") -> tuple[bytes, list[str]]:
+    """The payload and the ids of the distinct public keys that signed it, among `keys` (id → PEM).
+
+    The id in the envelope is a hint: what counts is the key itself, so one key under two ids counts once.
+
+    Raises:
+        EvidenceBroken: no envelope, or no signature by any of these keys holds.
+    """
+    from livinglab.evidence.keys import key_id, load_public, public_verifies  # noqa: PLC0415 - keys imports this module
+
+    payload, payload_type, signatures = parse(data, where)
+    if payload_type != IN_TOTO:
+        msg = f"the payload is {payload_type!r}, not {IN_TOTO!r}"
+        raise EvidenceBroken(msg, where=where)
+    message = pae(payload_type, payload)
+    signed = []
+    for hint, signature in signatures:
+        pem = keys.get(hint)
+        if pem is None:
+            continue
+        public = load_public(pem)
+        name = key_id(public)
+        if public_verifies(public, signature, message) and name not in signed:
+            signed.append(name)
+    if not signed:
+        hints = ", ".join(hint[:16] for hint, _ in signatures)
+        msg = f"no signature of a known key holds (it names {hints})"
+        raise EvidenceBroken(msg, where=where)
+    return payload, signed

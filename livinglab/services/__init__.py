@@ -1,0 +1,1 @@
+"""Use cases, one file per noun. State changes and verdicts are made here and nowhere else."""

@@ -1,0 +1,58 @@
+"""Admission: may this run start? Asked when it is requested, and again in the transaction that starts it."""
+
+from datetime import date
+
+from livinglab.domain.canonical import digest_of
+from livinglab.domain.pilot import PilotState
+from livinglab.domain.plan import Plan
+from livinglab.domain.run import Run
+from livinglab.domain.sandbox import Release
+from livinglab.ports import Tx
+
+
+def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None = None) -> tuple[str, ...]:
+    """Every demand that fails, each as a clause of a sentence; empty when the run may start.
+
+    Args:
+        run: the run itself where it exists already, so that it does not stand in its own way.
+    """
+    reasons = list(plan.why_not_in_force(today))
+    if site not in plan.body.sites:
+        reasons.append(f"the plan does not name the site {site!r} (it names {', '.join(plan.body.sites)})")
+    pilot = tx.pilot(plan.body.pilot)
+    release = tx.release(plan.body.release)
+    if pilot is None or release is None:
+        return (*reasons, "the pilot or the sandbox's release that the plan froze is not there")
+    if pilot.state is not PilotState.ACTIVE:
+        reasons.append(f"the pilot is {pilot.state}")
+    reasons += _digests_that_differ(plan, pilot.image, pilot.manifest.digest, release)
+    missing = sorted(set(release.spec.legal.approvals))
+    if missing:
+        reasons.append(f"approvals are missing: {', '.join(missing)}")
+    others = [r for r in tx.runs_under(plan.id) if run is None or r.id != run.id]
+    counted = sum(r.counts or not r.state.final for r in others)
+    if counted >= plan.body.measured_runs:
+        reasons.append(f"the plan's {plan.body.measured_runs} measured runs are used or under way")
+    in_flight = sum(not r.state.final for r in others)
+    if in_flight >= release.spec.quota.runs_in_flight:
+        reasons.append(f"{in_flight} runs are under way, and the quota is {release.spec.quota.runs_in_flight} at once")
+    return tuple(reasons)
+
+
+def _digests_that_differ(plan: Plan, image: str, manifest: str, release: Release) -> list[str]:
+    """What is registered now, against what both sides signed."""
+    body, spec = plan.body, release.spec
+    pairs = {
+        "the pilot's image": (image, body.pilot_image),
+        "the manifest": (manifest, body.manifest),
+        "the release": (release.digest, body.release),
+        "the specification": (spec.digest, body.specification),
+        "the criteria": (spec.frozen_criteria(body.measured_runs).digest, body.criteria),
+        "the isolation profile": (digest_of(spec.isolation), body.isolation),
+        "the harness image": (release.harness_image, body.harness_image),
+        "the participant's data": (release.participant_data.digest, body.participant_data),
+        "the hidden data": (release.hidden_data.digest, body.hidden_data),
+        "the commitment": (release.commitment, body.commitment),
+        "the replicate count": (spec.harness.replicates, body.replicates),
+    }
+    return [f"{what} is {now}, the plan says {signed}" for what, (now, signed) in pairs.items() if now != signed]

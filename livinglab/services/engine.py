@@ -1,0 +1,339 @@
+"""The run engine: `advance` carries an attempt one step further, over a journal that survives a kill between any two lines.
+
+Every step is: read the journal; do a side effect that is find-or-create; write in one transaction what it left. A step
+that is interrupted is begun again, and finds what it did. Prefect's flow and inline dispatch do nothing but call this.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from livinglab.domain.errors import IsolationNotProven, LivingLabError, PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable
+from livinglab.domain.isolation import Attestation, Finding, IsolationProfile
+from livinglab.domain.plan import PlanState
+from livinglab.domain.run import Cause, Failure, JobKey, Run, RunState, Step
+from livinglab.domain.verdict import judge
+from livinglab.ports import Artifacts, JobSpec, Progress, Seen, Site, Store, Tx, Vault
+from livinglab.services import outcomes
+from livinglab.services.admission import why_not_admitted
+from livinglab.services.jobs import Situation, context, job
+from livinglab.services.journal import Journal
+from livinglab.services.recording import Recorder, Subject
+from livinglab.services.runs import MeasurementFile, request_cancel, run_subject
+from livinglab.services.sealing import Sealing
+
+log = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=2)
+LOG_PULL = 256 << 10
+
+Attest = Callable[[IsolationProfile, JobSpec, bytes | None, tuple[Finding, ...], int], Attestation]
+"""Judges a launcher's report beside the site's own view (see `sites.attest`)."""
+
+Boundary = Callable[[str], None]
+"""Called between any two side effects, with the name of the place: where a test kills the process."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Carries the attempts of one site."""
+
+    store: Store
+    site: Site
+    artifacts: Artifacts
+    recorder: Recorder
+    vault: Vault
+    attest: Attest
+    work: Path
+    boundary: Boundary = lambda _place: None
+
+    @property
+    def journal(self) -> Journal:
+        """The journal, under this engine's recorder."""
+        return Journal(self.store, self.recorder)
+
+    def advance(self, attempt_id: str, epoch: int) -> Progress:
+        """Do the next step of an attempt that this process holds at `epoch`, as far as it goes without waiting.
+
+        Raises:
+            StaleEpoch: another supervisor holds the attempt; nothing was written.
+            Unreachable: a backend is away; nothing changed, try again later.
+        """
+        s = self.journal.situation(attempt_id)
+        if s.attempt.epoch != epoch:
+            msg = f"attempt {attempt_id} is at epoch {s.attempt.epoch}, not {epoch}."
+            raise StaleEpoch(msg)
+        if s.attempt.state.final:
+            return Progress(step=Step.SEAL, done=True)
+        s = self._heed_stops(s)
+        step = next_step(s)
+        try:
+            waiting = self._steps[step](self, s)
+        except (StaleEpoch, Unreachable):
+            raise
+        except Exception as error:
+            if step in (Step.RELEASE, Step.SEAL):
+                raise  # nothing is left to fail: tried again until it is done
+            log.exception("attempt %s failed at %s", attempt_id, step)
+            self.journal.fail(s, _failure(step, error))
+            waiting = ()
+        return Progress(step=step, done=step is Step.SEAL, waiting=waiting)
+
+    # --- stopping ------------------------------------------------------------------------------------------------------
+
+    def _heed_stops(self, s: Situation) -> Situation:
+        """A plan that is no longer in force cancels its runs; a cancelled run goes straight to its release."""
+        if s.plan.state in (PlanState.SUSPENDED, PlanState.TERMINATED) and not s.run.state.final and s.run.state is not RunState.CANCELLING:
+            with self.store.transaction() as tx:
+                run = tx.run(s.run.id) or s.run
+                if run.state in (RunState.QUEUED, RunState.RUNNING):
+                    run = request_cancel(tx, self.recorder, run, s.plan.body.authority, f"the plan is {s.plan.state}")
+            s = replace(s, run=run)
+        if s.run.state is RunState.CANCELLING and s.attempt.failure is None and s.done(Step.JUDGE) is None:
+            sentence = f"Cancelled by {s.run.cancel_requested_by}: {s.run.cancel_reason}"
+            self.journal.fail(s, Failure(cause=Cause.POLICY, code="cancelled", sentence=sentence))
+            s = self.journal.situation(s.attempt.id)
+        return s
+
+    # --- the steps -----------------------------------------------------------------------------------------------------
+
+    def _admit(self, s: Situation) -> tuple[JobKey, ...]:
+        missing = [name for name, ref in (("participant", s.release.participant_data), ("hidden", s.release.hidden_data))
+                   if not self.site.has_dataset(ref.digest)]  # fmt: skip
+        if missing:
+            msg = f"the {' and '.join(missing)} data of this plan are not in the vault of site {self.site.name!r}."
+            raise PlatformFault(msg, hint="Place them with `livinglab sandbox prepare`.")
+        self.vault.secret(s.release.commitment)
+
+        def admitted(tx: Tx, subject: Subject) -> None:
+            self._check_admission(tx, s)
+            run, attempt = tx.run(s.run.id) or s.run, tx.attempt(s.attempt.id) or s.attempt
+            if run.state is RunState.QUEUED:
+                tx.update_run(run.to(RunState.RUNNING), run)
+            if attempt.state is RunState.QUEUED:
+                tx.update_attempt(attempt.to(RunState.RUNNING), s.attempt.epoch)
+            self.recorder.state(tx, subject, "admission", {"plan": s.plan.digest, "pilot": s.pilot.image}, outcomes.admission(s, tx))
+            self.recorder.tell(tx, subject, "run-admitted", {"site": s.run.site})
+
+        self.journal.finish(s, Step.ADMIT, {}, also=admitted)
+        self.boundary("admit:done")
+        return ()
+
+    def _check_admission(self, tx: Tx, s: Situation) -> None:
+        reasons = why_not_admitted(tx, s.plan, s.run.site, self.recorder.clock.now().date(), s.run)
+        if reasons:
+            msg = "the run may not start"
+            raise Refused(msg, reasons=reasons)
+
+    def _images(self, s: Situation) -> tuple[JobKey, ...]:
+        self.journal.begin(s, Step.IMAGES, {})
+        ids = {digest: self.site.ensure_image(digest) for digest in (s.pilot.image, s.release.harness_image)}
+        self.boundary("images:ensured")
+        self.journal.finish(s, Step.IMAGES, {"derived": ids})
+        return ()
+
+    def _prepare(self, s: Situation) -> tuple[JobKey, ...]:
+        return self._harness_job(s, Step.PREPARE, "prepare")
+
+    def _stage(self, s: Situation) -> tuple[JobKey, ...]:
+        self.journal.begin(s, Step.STAGE, {})
+        prepared = s.done(Step.PREPARE)
+        if prepared:
+            self._push(s, "inputs", outcomes.under(prepared["outputs"], "inputs/"))
+        self.boundary("stage:pushed")
+        self.journal.finish(s, Step.STAGE, {})
+        return ()
+
+    def _execute(self, s: Situation) -> tuple[JobKey, ...]:
+        waiting = self._run_job(s, Step.EXECUTE, job(s, "pilot"), also=lambda tx, _subject: self._check_admission(tx, s))
+        if waiting:
+            return waiting
+        self.journal.finish(s, Step.EXECUTE, dict(s.journal[Step.EXECUTE].data) if Step.EXECUTE in s.journal else {})
+        self.boundary("execute:done")
+        return ()
+
+    def _collect(self, s: Situation) -> tuple[JobKey, ...]:
+        collected = outcomes.collect(self.site, self.artifacts, s.key("pilot"), self.work)
+        self.boundary("collect:stored")
+        self.journal.finish(s, Step.COLLECT, collected.data, documents=collected.documents, also=lambda tx, _subject: collected.keep_log(tx))
+        self.boundary("collect:done")
+        return ()
+
+    def _attest(self, s: Situation) -> tuple[JobKey, ...]:
+        collected = outcomes.Collected.of(s.done(Step.COLLECT), self.artifacts, s.key("pilot"))
+        spec = job(s, "pilot")
+        attestation = self.attest(spec.profile, spec, collected.report, collected.site_view, collected.exit_code)
+        document = outcomes.store_attestation(self.artifacts, s.key("pilot"), attestation)
+
+        def state(tx: Tx, subject: Subject) -> None:
+            self.recorder.state(tx, subject, "isolation", {"pilot": s.pilot.image, document.name: document.digest}, outcomes.isolation(spec, attestation))
+            self.recorder.state(tx, subject, "execution", collected.about(), outcomes.execution(s, collected))
+
+        failure = outcomes.isolation_failure(attestation, collected) or outcomes.pilot_failure(s, collected)
+        self.journal.finish(s, Step.ATTEST, {"holds": attestation.holds}, documents=[document], also=state, failure=failure)
+        self.boundary("attest:done")
+        return ()
+
+    def _decode(self, s: Situation) -> tuple[JobKey, ...]:
+        if Step.DECODE not in s.journal:
+            self._push(s, "sealed", (s.done(Step.COLLECT) or {})["outputs"])
+        return self._harness_job(s, Step.DECODE, "decode")
+
+    def _measure(self, s: Situation) -> tuple[JobKey, ...]:
+        if Step.MEASURE not in s.journal:
+            decoded = (s.done(Step.DECODE) or {})["outputs"]
+            self._push(s, "decoded", {name: digest for name, digest in decoded.items() if name == "table.parquet"})
+            if prepared := s.done(Step.PREPARE):
+                self._push(s, "key", outcomes.under(prepared["outputs"], "key/"))
+        return self._harness_job(s, Step.MEASURE, "measure")
+
+    def _judge(self, s: Situation) -> tuple[JobKey, ...]:
+        measured = (s.done(Step.MEASURE) or {})["outputs"]["measurements.json"]
+        measurements = MeasurementFile.model_validate_json(self.artifacts.read(measured)).measurements
+        verdict = judge(s.release.spec.frozen_criteria(s.plan.body.measured_runs), measurements)
+        document = outcomes.store_json(self.artifacts, s.attempt.id, "verdict.json", verdict)
+        self.boundary("judge:stored")
+
+        def state(tx: Tx, subject: Subject) -> None:
+            about = {"verdict.json": document.digest, "measurements.json": measured, "criteria": s.plan.body.criteria}
+            self.recorder.state(tx, subject, "verdict", about, outcomes.verdict(s, verdict))
+            self.recorder.tell(tx, subject, "run-judged", {"verdict": verdict.verdict})
+
+        self.journal.finish(s, Step.JUDGE, {"verdict": verdict.verdict}, documents=[document], also=state)
+        self.boundary("judge:done")
+        return ()
+
+    def _release(self, s: Situation) -> tuple[JobKey, ...]:
+        """Everything of the attempt is seen dead before anything is removed, and the time of seeing it is kept."""
+        keys = [key for key in self.site.owned() if key.attempt == s.attempt.id]
+        seen = self.site.observe(keys) if keys else {}
+        if any(o.seen is Seen.UNREACHABLE for o in seen.values()):
+            msg = f"site {self.site.name} does not answer."
+            raise Unreachable(msg)
+        alive = tuple(key for key, o in seen.items() if o.seen in (Seen.RUNNING, Seen.PENDING))
+        for key in alive:
+            self.site.cancel(key, GRACE)
+            self.boundary("release:cancelled")
+        if alive:
+            return alive
+        now = self.recorder.clock.now()
+        self.site.release(s.attempt.id)
+        self.boundary("release:released")
+        self.journal.finish(s, Step.RELEASE, {"seen_dead_at": now.isoformat(), "jobs": sorted(str(key) for key in keys)})
+        return ()
+
+    def _seal(self, s: Situation) -> tuple[JobKey, ...]:
+        Sealing(self.store, self.recorder).seal(s)
+        self.boundary("seal:done")
+        return ()
+
+    _steps = {
+        Step.ADMIT: _admit, Step.IMAGES: _images, Step.PREPARE: _prepare, Step.STAGE: _stage, Step.EXECUTE: _execute, Step.COLLECT: _collect,
+        Step.ATTEST: _attest, Step.DECODE: _decode, Step.MEASURE: _measure, Step.JUDGE: _judge, Step.RELEASE: _release, Step.SEAL: _seal,
+    }  # fmt: skip
+
+    # --- jobs ----------------------------------------------------------------------------------------------------------
+
+    def _push(self, s: Situation, area: outcomes.Area, blobs: dict[str, str]) -> None:
+        self.site.push(s.attempt.id, area, {name: self.artifacts.path(digest) for name, digest in blobs.items()})
+
+    def _run_job(self, s: Situation, step: Step, spec: JobSpec, also: Callable[[Tx, Subject], None] | None = None) -> tuple[JobKey, ...]:
+        """Intent, submit, handle, observe. Returns the key while it is waited for, and nothing once it was seen to have ended.
+
+        A job whose handle is written is never submitted again: if it is gone, it is lost, and that is the platform's fault.
+        """
+        key = s.key(spec.containers[0].role)
+        entry = s.journal.get(step)
+        if entry is None:
+            self.journal.begin(s, step, {}, also)
+            self.boundary(f"{step}:intent")
+        if entry is None or "handle" not in entry.data:
+            handle = self.site.submit(spec, key)
+            self.boundary(f"{step}:submitted")
+            self.journal.note(s, step, {"handle": handle.id, "created": handle.created}, lambda tx, subject: self._tell_started(tx, s, subject, step))
+            self.boundary(f"{step}:handle")
+            return (key,)
+        seen = self.site.observe([key])[key]
+        if seen.seen is Seen.UNREACHABLE:
+            msg = f"site {self.site.name} does not answer: {seen.reason}"
+            raise Unreachable(msg)
+        if seen.seen is Seen.ABSENT:
+            msg = f"the {key.role} container was lost: site {self.site.name} answers that it is not there."
+            raise PlatformFault(msg)
+        if seen.seen is Seen.EXITED:
+            return ()
+        self._pull_log(s, key)
+        return (key,)
+
+    def _tell_started(self, tx: Tx, s: Situation, subject: Subject, step: Step) -> None:
+        if step is Step.EXECUTE:
+            self.recorder.tell(tx, subject, "pilot-started", {"site": self.site.name, "ordinal": s.run.ordinal})
+
+    def _pull_log(self, s: Situation, key: JobKey) -> None:
+        """Keep what a running container has said so far, for those who follow it."""
+        with self.store.transaction(read_only=True) as tx:
+            offset = tx.log_size(s.attempt.id, key.role)
+        data = self.site.logs(key, offset, LOG_PULL)
+        if data:
+            with self.store.transaction() as tx:
+                tx.append_log(s.attempt.id, key.role, offset, data)
+
+    def _harness_job(self, s: Situation, step: Step, role: outcomes.HarnessRole) -> tuple[JobKey, ...]:
+        """Run one verb of the harness, attest it as a pilot is attested, and keep what it wrote."""
+        if step not in s.journal:
+            secret = None if role == "decode" else self.vault.secret(s.release.commitment)
+            self._push(s, "context", {"context.json": self.artifacts.put(context(s, role, secret))})
+            self.boundary(f"{step}:pushed")
+        spec = job(s, role)
+        waiting = self._run_job(s, step, spec)
+        if waiting:
+            return waiting
+        collected = outcomes.collect(self.site, self.artifacts, s.key(role), self.work)
+        attestation = self.attest(spec.profile, spec, collected.report, collected.site_view, collected.exit_code)
+        document = outcomes.store_attestation(self.artifacts, s.key(role), attestation)
+        outcomes.check_harness(collected, attestation, role)
+        if role == "decode":
+            outcomes.check_decoded(collected, self.artifacts)
+        if role == "measure":
+            outcomes.check_measurements(collected, self.artifacts)
+        self.boundary(f"{step}:stored")
+
+        def state(tx: Tx, subject: Subject) -> None:
+            collected.keep_log(tx)
+            self.recorder.state(tx, subject, "isolation", {"harness": s.release.harness_image, document.name: document.digest},
+                                outcomes.isolation(spec, attestation))  # fmt: skip
+            if role == "measure":
+                self.recorder.state(tx, subject, "measurement", collected.about(), outcomes.measurement(s, collected))
+                run = tx.run(s.run.id) or s.run
+                tx.update_run(run.model_copy(update={"counts": True}), run)
+
+        self.journal.finish(s, step, collected.data, documents=[document, *collected.documents], also=state)
+        self.boundary(f"{step}:done")
+        return ()
+
+
+def next_step(s: Situation) -> Step:
+    """The first step that is not done. A failed attempt has only its release and its seal before it."""
+    for step in (Step.RELEASE, Step.SEAL) if s.attempt.failure else Step:
+        if step is Step.PREPARE and not s.release.spec.harness.prepare:
+            continue
+        if s.done(step) is None:
+            return step
+    return Step.SEAL
+
+
+def _failure(step: Step, error: Exception) -> Failure:
+    """Whose doing it was, from the error's type. What nobody foresaw is the platform's."""
+    if isinstance(error, IsolationNotProven):
+        return Failure(cause=Cause.POLICY, code="isolation-not-proven", sentence=str(error))
+    if isinstance(error, Refused):
+        return Failure(cause=Cause.POLICY, code="refused", sentence=str(error))
+    if isinstance(error, PilotFault):
+        return Failure(cause=Cause.PILOT, code="output-unusable", sentence=str(error))
+    code = error.code if isinstance(error, LivingLabError) else "internal"
+    sentence = str(error) if isinstance(error, LivingLabError) else f"{type(error).__name__} in step {step}; the worker's log has the details."
+    return Failure(cause=Cause.PLATFORM, code=code, sentence=sentence)
+
+

@@ -1,0 +1,104 @@
+"""The containers of an attempt, written down: what each is given, and nothing else."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+from livinglab.domain.canonical import canonical
+from livinglab.domain.isolation import Mount
+from livinglab.domain.pilot import Pilot
+from livinglab.domain.plan import Plan
+from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, Step
+from livinglab.domain.sandbox import Release
+from livinglab.ports import ContainerSpec, JobSpec
+
+DECODED_ROWS = 5_000_000
+"""The most rows that a decoder passes on."""
+
+_OUT = Mount(area="outputs", target="/out", read_only=False)
+_CONTEXT = Mount(area="context", target="/context")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that the database says about an attempt, read in one transaction."""
+
+    run: Run
+    attempt: Attempt
+    plan: Plan
+    pilot: Pilot
+    release: Release
+    journal: dict[Step, JournalEntry]
+
+    def key(self, role: JobRole) -> JobKey:
+        """That job's key."""
+        return JobKey(attempt=self.attempt.id, role=role)
+
+    def done(self, step: Step) -> dict[str, Any] | None:
+        """What a step left, if it is done."""
+        entry = self.journal.get(step)
+        return dict(entry.data) if entry and entry.status == "done" else None
+
+
+def job(s: Situation, role: JobRole) -> JobSpec:
+    """The job of that role. Its nonce is its own: one report says nothing about another job."""
+    nonce = hmac.new(bytes.fromhex(s.attempt.nonce), role.encode(), hashlib.sha256).hexdigest()[:32]
+    return JobSpec(attempt=s.attempt.id, containers=(_container(s, role),), profile=s.release.spec.isolation, nonce=nonce)
+
+
+def _container(s: Situation, role: JobRole) -> ContainerSpec:
+    if role == "pilot":
+        return ContainerSpec(role=role, image=s.pilot.image, argv=s.pilot.manifest.entrypoint, mounts=(pilot_inputs(s), _OUT),
+                             resources=s.pilot.manifest.resources)  # fmt: skip
+    participant = Mount(area="participant", target="/participant", dataset=s.release.participant_data.digest)
+    hidden = Mount(area="hidden", target="/hidden", dataset=s.release.hidden_data.digest)
+    mounts: dict[JobRole, tuple[Mount, ...]] = {
+        "prepare": (hidden, participant, _CONTEXT, _OUT),
+        # The decoder reads a stranger's bytes, so it gets no label to lose.
+        "decode": (Mount(area="sealed", target="/outputs"), _CONTEXT, _OUT),
+        "measure": (hidden, participant, *_key(s), Mount(area="decoded", target="/decoded"), _CONTEXT, _OUT),
+    }
+    return ContainerSpec(role=role, image=s.release.harness_image, argv=("python3", "-m", "harness", role), mounts=mounts[role],
+                         resources=s.release.spec.harness.resources)  # fmt: skip
+
+
+def _key(s: Situation) -> tuple[Mount, ...]:
+    return (Mount(area="key", target="/key"),) if s.release.spec.harness.prepare else ()
+
+
+def pilot_inputs(s: Situation) -> Mount:
+    """What the pilot sees under `/in`: what the harness prepared for this run, or the participant's data as they are."""
+    if s.release.spec.harness.prepare:
+        return Mount(area="inputs", target="/in")
+    return Mount(area="inputs", target="/in", dataset=s.release.participant_data.digest)
+
+
+def context(s: Situation, role: JobRole, secret: bytes | None) -> bytes:
+    """`context.json` for a harness's verb. The decoder gets no seed."""
+    spec = s.release.spec
+    document: dict[str, Any] = {"verb": role, "family": spec.task, "attempt": s.attempt.id}
+    if role == "decode":
+        limits = s.pilot.manifest.resources
+        document |= {"output": spec.family.output, "columns": [c.model_dump(mode="json") for c in spec.family.columns],
+                     "limits": {"bytes": limits.output_bytes, "files": limits.output_files, "rows": DECODED_ROWS}}  # fmt: skip
+        return canonical(document)
+    assert secret is not None  # noqa: S101 - every other verb draws
+    criteria = spec.frozen_criteria(s.plan.body.measured_runs)
+    document |= {
+        "parameters": spec.harness.model_dump(mode="json")["parameters"],
+        "slices": {name: part.model_dump(mode="json") for name, part in spec.slices.items()},
+        "baselines": spec.baselines,
+        "criteria": [c.model_dump(mode="json") for c in criteria.criteria],
+        "levels": {c.id: criteria.level(c) for c in criteria.criteria},
+        "replicates": s.plan.body.replicates,
+        "seed": seed(secret, s.plan.digest, s.run.id),
+        "plan": s.plan.digest,
+        "ordinal": s.run.ordinal,
+    }
+    return canonical(document)
+
+
+def seed(secret: bytes, plan_digest: str, run: str) -> str:
+    """Hexadecimal, derived from the committed secret: nobody could choose it, and it can be checked once the secret is opened."""
+    return hmac.new(secret, f"{plan_digest}\n{run}".encode(), hashlib.sha256).hexdigest()

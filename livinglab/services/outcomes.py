@@ -1,0 +1,273 @@
+"""What an ended job left, taken into keeping, and what follows from it: statements, and whose failure it was."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from livinglab.domain.access import Document
+from livinglab.domain.canonical import canonical, digest_of
+from livinglab.domain.errors import IsolationNotProven, NotFound, PilotFault, PlatformFault
+from livinglab.domain.isolation import Area, Attestation, Finding
+from livinglab.domain.run import Cause, Failure, JobKey
+from livinglab.domain.verdict import SetVerdict
+from livinglab.ports import Artifacts, JobSpec, Outcome, Site, Tx
+from livinglab.services.jobs import Situation
+from livinglab.services.runs import MeasurementFile
+
+__all__ = ["Area", "Collected", "HarnessRole", "collect"]
+
+HarnessRole = Literal["prepare", "decode", "measure"]
+
+MEASUREMENTS_LIMIT = 8 << 20
+DECODE_REPORT_LIMIT = 64 << 10
+_TAIL = 2_000
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A job's outcome in keeping: everything in it is a blob, so the job itself may go."""
+
+    key: JobKey
+    data: dict[str, Any]
+    """As the journal keeps it."""
+    documents: tuple[Document, ...]
+    report: bytes | None
+    site_view: tuple[Finding, ...]
+    log: bytes
+
+    @property
+    def exit_code(self) -> int:
+        """The container's exit code."""
+        return int(self.data["exit_code"])
+
+    @property
+    def limit(self) -> str | None:
+        """The limit that ended it."""
+        return self.data["limit"]
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Path → digest."""
+        return dict(self.data["outputs"])
+
+    def about(self) -> dict[str, str]:
+        """The documents as subjects of a statement."""
+        return {d.name: d.digest for d in self.documents}
+
+    def keep_log(self, tx: Tx) -> None:
+        """The whole log, where followers read it."""
+        if self.log:
+            tx.append_log(self.key.attempt, self.key.role, 0, self.log)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any] | None, artifacts: Artifacts, key: JobKey) -> "Collected":
+        """Again, from the journal."""
+        if data is None:
+            msg = f"job {key} was not collected."
+            raise NotFound(msg)
+        report = artifacts.read(data["report"]) if data["report"] else None
+        return cls(key=key, data=dict(data), documents=tuple(Document.model_validate(d) for d in data["documents"]), report=report,
+                   site_view=tuple(Finding.model_validate(f) for f in data["site_view"]), log=artifacts.read(data["log"]))  # fmt: skip
+
+
+def collect(site: Site, artifacts: Artifacts, key: JobKey, work: Path) -> Collected:
+    """Copy what the job left into the lab's own blobs. Idempotent until the site releases the job."""
+    into = work / "collect" / str(key)
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir(parents=True, mode=0o700)
+    try:
+        outcome = site.collect(key, into)
+        return _keep(artifacts, key, outcome)
+    finally:
+        shutil.rmtree(into, ignore_errors=True)
+
+
+def _keep(artifacts: Artifacts, key: JobKey, outcome: Outcome) -> Collected:
+    log = outcome.log_path.read_bytes()
+    documents = [_document(artifacts, key, f"{key.role}.log", "text/plain", log)]
+    outputs: dict[str, str] = {}
+    for file in outcome.outputs:
+        with (outcome.outputs_dir / file.path).open("rb") as stream:
+            digest, size = artifacts.put_stream(iter(lambda: stream.read(1 << 20), b""), limit=file.size)
+        outputs[file.path] = digest
+        name = file.path if key.role == "measure" else f"{key.role}/{file.path}"
+        documents.append(Document(subject=key.attempt, name=name, media_type="application/octet-stream", digest=digest, size=size))
+    data = {
+        "exit_code": outcome.exit_code, "limit": outcome.limit, "started_at": outcome.started_at.isoformat(), "ended_at": outcome.ended_at.isoformat(),
+        "report": artifacts.put(outcome.report) if outcome.report else None, "site_view": [f.model_dump(mode="json") for f in outcome.site_view],
+        "log": documents[0].digest, "log_bytes": outcome.log_bytes, "log_truncated": outcome.log_truncated, "outputs": outputs,
+        "output_problem": outcome.output_problem, "usage": outcome.usage, "documents": [d.model_dump(mode="json") for d in documents],
+    }  # fmt: skip
+    return Collected(key=key, data=data, documents=tuple(documents), report=outcome.report, site_view=outcome.site_view, log=log)
+
+
+def _document(artifacts: Artifacts, key: JobKey, name: str, media_type: str, data: bytes) -> Document:
+    return Document(subject=key.attempt, name=name, media_type=media_type, digest=artifacts.put(data), size=len(data))
+
+
+def store_json(artifacts: Artifacts, attempt: str, name: str, model: BaseModel) -> Document:
+    """A model's canonical bytes, as a document."""
+    data = canonical(model)
+    return Document(subject=attempt, name=name, media_type="application/json", digest=artifacts.put(data), size=len(data))
+
+
+def store_attestation(artifacts: Artifacts, key: JobKey, attestation: Attestation) -> Document:
+    """The judgement over probe and site view, as a document."""
+    return store_json(artifacts, key.attempt, f"isolation-{key.role}.json", attestation)
+
+
+def under(outputs: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The outputs below a folder, by their names in it."""
+    return {name.removeprefix(prefix): digest for name, digest in outputs.items() if name.startswith(prefix)}
+
+
+# --- whose failure ----------------------------------------------------------------------------------------------------
+
+
+def isolation_failure(attestation: Attestation, collected: Collected) -> Failure | None:
+    """Isolation that is not proven refuses the run, unless the pilot itself washed the proof away by flooding its log."""
+    if attestation.holds:
+        return None
+    if collected.report is None and collected.limit == "log_bytes":
+        return _limit_failure(collected, "log_bytes")
+    return Failure(cause=Cause.POLICY, code="isolation-not-proven", sentence=f"Isolation was not proven: {'; '.join(attestation.reasons)}.")
+
+
+def pilot_failure(s: Situation, collected: Collected) -> Failure | None:
+    """How the pilot itself failed, if it did."""
+    if collected.limit:
+        return _limit_failure(collected, collected.limit, s)
+    if collected.data["output_problem"]:
+        return Failure(cause=Cause.PILOT, code="output-unusable", sentence=f"The pilot's outputs cannot be used: {collected.data['output_problem']}")
+    if collected.exit_code:
+        tail = collected.log[-_TAIL:].decode(errors="replace").strip()
+        said = f" Its log ends: {tail}" if tail else " It wrote no log."
+        return Failure(cause=Cause.PILOT, code="exit-code", sentence=f"The pilot exited with code {collected.exit_code}; 0 was expected.{said}")
+    table = s.release.spec.family.output
+    if not any(name in collected.outputs for name in (f"{table}.parquet", f"{table}.csv")):
+        found = ", ".join(sorted(collected.outputs)) or "nothing"
+        return Failure(cause=Cause.PILOT, code="output-missing", sentence=f"The pilot wrote no /out/{table}.parquet or {table}.csv (found: {found}).")
+    return None
+
+
+def _limit_failure(collected: Collected, limit: str, s: Situation | None = None) -> Failure:
+    code, sentence = {
+        "wall_seconds": ("out-of-time", "The pilot ran longer than its time limit"),
+        "memory": ("out-of-memory", "The pilot used more memory than its limit"),
+        "log_bytes": ("log-limit", "The pilot wrote more log than its limit"),
+        "output_bytes": ("output-limit", "The pilot wrote more output than its limit"),
+        "pids": ("process-limit", "The pilot started more processes than its limit"),
+    }[limit]
+    units = {"wall_seconds": "seconds", "pids": "processes"}.get(limit, "bytes")
+    amount = f" of {getattr(s.pilot.manifest.resources, limit):g} {units}" if s else ""
+    return Failure(cause=Cause.PILOT, code=code, sentence=f"{sentence}{amount}, and was ended (exit code {collected.exit_code}).")
+
+
+def check_harness(collected: Collected, attestation: Attestation, role: HarnessRole) -> None:
+    """A harness that fails is the lab's fault, except where the decoder choked on a pilot's bytes.
+
+    Raises:
+        IsolationNotProven, PlatformFault, PilotFault
+    """
+    if not attestation.holds:
+        msg = f"the isolation of the {role} container was not proven"
+        raise IsolationNotProven(msg, reasons=attestation.reasons)
+    if collected.exit_code == 0 and not collected.limit and not collected.data["output_problem"]:
+        return
+    ended = collected.limit or collected.data["output_problem"] or f"exit code {collected.exit_code}"
+    if role == "decode" and collected.limit:
+        msg = f"the outputs could not be decoded within the limits ({ended})."
+        raise PilotFault(msg)
+    tail = collected.log[-_TAIL:].decode(errors="replace").strip()
+    msg = f"the harness failed at {role}: {ended}. Its log ends: {tail}"
+    raise PlatformFault(msg)
+
+
+def _read_output(collected: Collected, artifacts: Artifacts, name: str, limit: int) -> bytes:
+    digest = collected.outputs.get(name)
+    if digest is None:
+        msg = f"the harness wrote no {name}."
+        raise PlatformFault(msg)
+    with artifacts.open(digest) as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        msg = f"the harness wrote a {name} of more than {limit} bytes."
+        raise PlatformFault(msg)
+    return data
+
+
+def check_decoded(collected: Collected, artifacts: Artifacts) -> None:
+    """`PilotFault` with the decoder's sentence if it rejected the outputs; `PlatformFault` if it left no table."""
+    try:
+        report = json.loads(_read_output(collected, artifacts, "decode.json", DECODE_REPORT_LIMIT))
+        status, reason = str(report["status"]), str(report.get("reason", ""))
+    except (ValueError, KeyError, TypeError) as error:
+        msg = "the decoder's report is not what it should be."
+        raise PlatformFault(msg) from error
+    if status == "rejected":
+        raise PilotFault(reason[:500] or "the decoder rejected the outputs without a reason.")
+    if status != "ok" or "table.parquet" not in collected.outputs:
+        msg = "the decoder left no table."
+        raise PlatformFault(msg)
+
+
+def check_measurements(collected: Collected, artifacts: Artifacts) -> MeasurementFile:
+    """What the harness wrote, by its schema; `PlatformFault` if it is anything else. A harness is trusted to measure, not to write JSON."""
+    data = _read_output(collected, artifacts, "measurements.json", MEASUREMENTS_LIMIT)
+    try:
+        return MeasurementFile.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        msg = f"measurements.json: {'.'.join(map(str, first['loc']))}: {first['msg']}."
+        raise PlatformFault(msg) from error
+
+
+# --- what is stated ---------------------------------------------------------------------------------------------------
+
+
+def admission(s: Situation, tx: Tx) -> dict[str, Any]:
+    """Under which plan, as which run of it, and of how many of that organisation's before."""
+    body = s.plan.body
+    return {
+        "plan": s.plan.digest, "pilot": s.pilot.id, "image": s.pilot.image, "manifest": s.pilot.manifest.digest, "criteria": body.criteria,
+        "release": body.release, "isolation": body.isolation, "harness": body.harness_image, "commitment": body.commitment, "site": s.run.site,
+        "ordinal": s.run.ordinal, "measuredRuns": body.measured_runs,
+        "runsBefore": tx.runs_before(s.run.organisation, s.run.sandbox, s.run.created_at),
+    }  # fmt: skip
+
+
+def isolation(spec: JobSpec, attestation: Attestation) -> dict[str, Any]:
+    """What was demanded, what was seen, and whether it holds. The nonce is bound, and by now no secret."""
+    return {"role": spec.containers[0].role, "job": digest_of(spec.model_copy(update={"nonce": ""})), **attestation.model_dump(mode="json")}
+
+
+def execution(s: Situation, collected: Collected) -> dict[str, Any]:
+    """The run itself: from what, when, to what end."""
+    d = collected.data
+    return {
+        "image": s.pilot.image, "entrypoint": list(s.pilot.manifest.entrypoint), "site": s.run.site, "ordinal": s.run.ordinal,
+        "startedOn": d["started_at"], "finishedOn": d["ended_at"], "exitCode": d["exit_code"], "limit": d["limit"],
+        "outputs": d["outputs"], "log": {"digest": d["log"], "bytes": d["log_bytes"], "truncated": d["log_truncated"]}, "usage": d["usage"],
+    }  # fmt: skip
+
+
+def measurement(s: Situation, collected: Collected) -> dict[str, Any]:
+    """By which harness, on which hidden data, against which criteria."""
+    return {
+        "harness": s.release.harness_image, "hiddenData": s.plan.body.hidden_data, "criteria": s.plan.body.criteria, "replicates": s.plan.body.replicates,
+        "ordinal": s.run.ordinal, "measurements": collected.outputs["measurements.json"], "visibility": s.release.spec.data.visibility,
+    }  # fmt: skip
+
+
+def verdict(s: Situation, result: SetVerdict) -> dict[str, Any]:
+    """The verdict per criterion, without values: those are in the measurements, by digest."""
+    return {
+        "verdict": result.verdict, "criteria": s.plan.body.criteria, "semantics": result.semantics, "ordinal": s.run.ordinal,
+        "visibility": s.release.spec.data.visibility,
+        "results": [{"criterion": r.criterion, "severity": r.severity, "verdict": r.verdict} for r in result.results],
+    }  # fmt: skip

@@ -1,0 +1,192 @@
+"""Plans: proposed by either side, frozen by digests, in force when both have signed."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pydantic import Field
+
+from livinglab.domain.access import Caller
+from livinglab.domain.canonical import digest_of
+from livinglab.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from livinglab.domain.model import Frozen, Slug
+from livinglab.domain.pilot import Pilot, PilotState
+from livinglab.domain.plan import Plan, PlanBody, PlanState, Signature
+from livinglab.domain.sandbox import Release, Role
+from livinglab.evidence import dsse, statements
+from livinglab.ports import Clock, Store, Tx
+from livinglab.services.applications import overseen, sees, visible_pilot
+from livinglab.services.ids import new_id
+from livinglab.services.recording import Recorder, Subject
+from livinglab.services.sandboxes import newest, parse
+
+
+class Proposal(Frozen):
+    """What the parties choose; everything else in a plan is frozen from what is registered."""
+
+    pilot: str
+    objectives: tuple[str, ...] = Field(min_length=1)
+    safeguards: tuple[str, ...] = ()
+    valid_from: date
+    valid_until: date
+    sites: tuple[Slug, ...] | None = None
+    measured_runs: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True)
+class Plans:
+    """Proposing, signing and stopping plans."""
+
+    store: Store
+    clock: Clock
+    recorder: Recorder
+
+    def propose(self, caller: Caller, document: Any) -> Plan:
+        """Freeze a plan for a pilot, from the sandbox's newest release.
+
+        Raises:
+            Invalid: the proposal asks for what the sandbox does not offer.
+            NotFound: no such pilot for this caller. Conflict: the pilot is past that.
+        """
+        proposal = parse(Proposal, document, "plan")
+        now = self.clock.now()
+        with self.store.transaction() as tx:
+            pilot = visible_pilot(tx, caller, proposal.pilot)
+            caller.need(pilot.sandbox, Role.PARTICIPANT, Role.AUTHORITY)
+            release, authority = newest(tx, pilot.sandbox)
+            body = freeze(proposal, pilot, release, authority, new_id("pln", now))
+            data, digest = body.encode()
+            plan = Plan(body=body, digest=digest, created_at=now)
+            negotiating = pilot.to(PilotState.PLAN_NEGOTIATION)
+            tx.update_pilot(negotiating, pilot)
+            tx.add_plan(plan, data)
+            self.recorder.transition(tx, plan_subject(plan), "plan-proposed", {"plan": digest, "version": body.version, "by": caller.organisation})
+        return plan
+
+    def sign(self, caller: Caller, id_: str, envelope: bytes) -> Plan:
+        """Take one side's signature. The second one brings the plan, and the pilot, into force.
+
+        Raises:
+            Invalid: not an envelope over this plan's digest, or the signature does not hold.
+            Forbidden: the key is not this organisation's, or this caller is neither side of the plan.
+            Conflict: this side has signed already with other bytes, or the plan is past signing.
+        """
+        with self.store.transaction() as tx:
+            plan = visible_plan(tx, caller, id_)
+            role = _side(caller, plan)
+            given = plan.signed_by(role)
+            if given and given.envelope == envelope.decode(errors="replace"):
+                return plan
+            if given or plan.state is not PlanState.PROPOSED:
+                msg = f"the {role} cannot sign: the plan is {plan.state}" + (f" and was signed with key {given.key_id[:16]}." if given else ".")
+                raise Conflict(msg)
+            key_id = self._check_signature(tx, caller, plan, role, envelope)
+            signature = Signature(role=role, organisation=caller.organisation, key_id=key_id, envelope=envelope.decode(), at=self.clock.now())
+            signed = plan.model_copy(update={"signatures": (*plan.signatures, signature)})
+            subject = plan_subject(plan)
+            self.recorder.receive(tx, subject, "plan-signed", envelope, {"plan": plan.digest, "role": role, "key": key_id})
+            if len(signed.signatures) == 2:  # noqa: PLR2004 - both sides
+                signed = self._agree(tx, signed)
+            tx.update_plan(signed, plan)
+        return signed
+
+    def _check_signature(self, tx: Tx, caller: Caller, plan: Plan, role: Role, envelope: bytes) -> str:
+        keys = {k.key_id: k.pem.encode() for k in tx.keys_of(caller.organisation) if not k.revoked_at}
+        if not keys:
+            msg = f"{caller.organisation} has registered no public key."
+            raise Forbidden(msg, hint="Register one: PUT /v1/keys, or `livinglab key register`.")
+        payload, key_ids = dsse.open_envelope(envelope, keys)
+        key_id = key_ids[0]
+        statements.check_plan_signature(payload, plan=plan.id, version=plan.body.version, digest=plan.digest, role=role, organisation=caller.organisation)
+        if any(s.key_id == key_id for s in plan.signatures):
+            msg = "the other side signed with this very key; a plan needs two."
+            raise Invalid(msg, where="envelope")
+        return key_id
+
+    def _agree(self, tx: Tx, plan: Plan) -> Plan:
+        agreed = plan.to(PlanState.AGREED)
+        pilot = tx.pilot(plan.body.pilot)
+        assert pilot is not None  # noqa: S101 - a foreign key
+        active = pilot.to(PilotState.PLAN_AGREED).to(PilotState.ACTIVE)
+        tx.update_pilot(active, pilot)
+        self.recorder.transition(tx, plan_subject(plan), "plan-agreed", {"plan": plan.digest})
+        return agreed
+
+    def stop(self, caller: Caller, id_: str, state: PlanState, reason: str) -> Plan:
+        """Suspend, resume (`agreed`), complete or terminate. Runs that are queued or running are stopped by the worker, which looks.
+
+        Raises:
+            Forbidden: only the authority suspends, resumes and terminates; only the parties complete.
+        """
+        with self.store.transaction() as tx:
+            plan = visible_plan(tx, caller, id_)
+            sides = (Role.AUTHORITY, Role.PARTICIPANT) if state is PlanState.COMPLETED else (Role.AUTHORITY,)
+            caller.need(plan.body.sandbox, *sides)
+            changed = plan.to(state)
+            tx.update_plan(changed, plan)
+            self.recorder.transition(tx, plan_subject(plan), f"plan-{state}", {"plan": plan.digest, "by": caller.organisation, "reason": reason})
+        return changed
+
+    def get(self, caller: Caller, id_: str) -> Plan:
+        """A plan that this caller may see; `NotFound` for any other."""
+        with self.store.transaction(read_only=True) as tx:
+            return visible_plan(tx, caller, id_)
+
+    def body(self, caller: Caller, id_: str) -> bytes:
+        """The bytes that are signed."""
+        with self.store.transaction(read_only=True) as tx:
+            data = tx.plan_body(visible_plan(tx, caller, id_).digest)
+        assert data is not None  # noqa: S101 - stored with the plan
+        return data
+
+    def page(self, caller: Caller, pilot: str | None, after: str | None, limit: int) -> tuple[Plan, ...]:
+        """The plans that this caller may see, newest first."""
+        with self.store.transaction(read_only=True) as tx:
+            return tx.plans(pilot=pilot, organisation=caller.organisation, sandboxes=overseen(caller), after=after, limit=limit)
+
+
+def freeze(proposal: Proposal, pilot: Pilot, release: Release, authority: str, id_: str) -> PlanBody:
+    """Everything that a run will be held to, by digest; `Invalid` where the proposal asks for more than the sandbox offers."""
+    spec = release.spec
+    measured_runs = proposal.measured_runs or spec.quota.measured_runs
+    if measured_runs > spec.quota.measured_runs:
+        msg = f"{measured_runs} measured runs are more than the sandbox's {spec.quota.measured_runs}."
+        raise Invalid(msg, where="measured_runs")
+    sites = proposal.sites or spec.sites
+    strange = sorted(set(sites) - set(spec.sites))
+    if strange:
+        msg = f"the sandbox does not run at {', '.join(strange)}."
+        raise Invalid(msg, where="sites", hint=f"It runs at {', '.join(spec.sites)}.")
+    if proposal.valid_until < proposal.valid_from:
+        msg = f"{proposal.valid_until} is before {proposal.valid_from}."
+        raise Invalid(msg, where="valid_until")
+    return PlanBody(
+        id=id_, pilot=pilot.id, participant=pilot.organisation, authority=authority, sandbox=spec.id, release=release.digest,
+        specification=spec.digest, criteria=spec.frozen_criteria(measured_runs).digest, isolation=digest_of(spec.isolation),
+        harness_image=release.harness_image, participant_data=release.participant_data.digest, hidden_data=release.hidden_data.digest,
+        commitment=release.commitment, pilot_image=pilot.image, manifest=pilot.manifest.digest, measured_runs=measured_runs,
+        replicates=spec.harness.replicates, sites=sites, objectives=proposal.objectives, safeguards=proposal.safeguards,
+        valid_from=proposal.valid_from, valid_until=proposal.valid_until)  # fmt: skip
+
+
+def _side(caller: Caller, plan: Plan) -> Role:
+    if caller.organisation == plan.body.authority and caller.role_in(plan.body.sandbox) is Role.AUTHORITY:
+        return Role.AUTHORITY
+    if caller.organisation == plan.body.participant and caller.role_in(plan.body.sandbox) is Role.PARTICIPANT:
+        return Role.PARTICIPANT
+    msg = f"{caller.organisation} is neither side of plan {plan.id}."
+    raise Forbidden(msg)
+
+
+def visible_plan(tx: Tx, caller: Caller, id_: str) -> Plan:
+    """The plan, if it exists for this caller; `NotFound` otherwise, whichever it was."""
+    plan = tx.plan(id_)
+    if plan is None or not sees(caller, plan.body.participant, plan.body.sandbox):
+        msg = f"there is no plan {id_!r}."
+        raise NotFound(msg)
+    return plan
+
+
+def plan_subject(plan: Plan) -> Subject:
+    """The plan's chain."""
+    return Subject(chain=plan.id, organisation=plan.body.participant, sandbox=plan.body.sandbox, plan=plan.id)

@@ -1,0 +1,237 @@
+"""Runs: asking for one, stopping one, and reading what became of it."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from livinglab.domain.access import Caller, Document, Event
+from livinglab.domain.canonical import digest_of
+from livinglab.domain.errors import Conflict, Forbidden, Invalid, NotFound, Refused
+from livinglab.domain.model import Frozen, Slug
+from livinglab.domain.run import Attempt, Cause, Failure, JournalEntry, Run, RunState
+from livinglab.domain.sandbox import Channel, Release, Role
+from livinglab.domain.verdict import Measurement, SetVerdict
+from livinglab.ports import Artifacts, Clock, Store, Tx
+from livinglab.services.admission import why_not_admitted
+from livinglab.services.applications import overseen, sees
+from livinglab.services.ids import new_id
+from livinglab.services.plans import plan_subject, visible_plan
+from livinglab.services.recording import Recorder, Subject
+from livinglab.services.sandboxes import parse
+from livinglab.services.why import Why, why
+
+
+class RunRequest(Frozen):
+    """A run under a plan, at one of its sites."""
+
+    plan: str
+    site: Slug = "docker"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs as the outside sees them. What happens within one is the engine's."""
+
+    store: Store
+    clock: Clock
+    recorder: Recorder
+    artifacts: Artifacts
+
+    def request(self, caller: Caller, document: Any, idempotency_key: str) -> Run:
+        """Queue a run. The same key with the same request answers with the same run.
+
+        Raises:
+            Refused: admission says no; `reasons` has every failed demand. The refusal is recorded.
+            Conflict: the key was used for another request.
+        """
+        request = parse(RunRequest, document, "run")
+        asked = digest_of(request)
+        with self.store.transaction() as tx:
+            before = tx.idempotent(caller.organisation, idempotency_key)
+            if before:
+                if before[0] != asked:
+                    msg = f"the idempotency key {idempotency_key!r} was used for another request."
+                    raise Conflict(msg)
+                return visible_run(tx, caller, before[1])
+            plan = visible_plan(tx, caller, request.plan)
+            caller.need(plan.body.sandbox, Role.PARTICIPANT, Role.AUTHORITY)
+            tx.ledger_head(plan.id)  # locks the chain: two requests do not both find the last free run
+            now = self.clock.now()
+            reasons = why_not_admitted(tx, plan, request.site, now.date())
+            if reasons:
+                self.recorder.transition(tx, plan_subject(plan), "run-refused", {"by": caller.organisation, "reasons": list(reasons)})
+            else:
+                run = self._queue(tx, Run(
+                    id=new_id("run", now), plan=plan.id, plan_digest=plan.digest, pilot=plan.body.pilot, organisation=plan.body.participant,
+                    sandbox=plan.body.sandbox, site=request.site, ordinal=len(tx.runs_under(plan.id)) + 1, created_at=now))  # fmt: skip
+                tx.remember(caller.organisation, idempotency_key, asked, run.id)
+        if reasons:
+            msg = "the run may not start"
+            raise Refused(msg, reasons=reasons)
+        return run
+
+    def _queue(self, tx: Tx, run: Run) -> Run:
+        tx.add_run(run, new_attempt(run, 1, run.created_at))
+        self.recorder.transition(tx, run_subject(run), "run-queued", {"ordinal": run.ordinal, "site": run.site})
+        return run
+
+    def cancel(self, caller: Caller, id_: str, reason: str) -> Run:
+        """Ask for the end of a run. It is over when its containers were seen dead; asking twice is asking once.
+
+        Raises:
+            Conflict: the run is over.
+        """
+        with self.store.transaction() as tx:
+            run = visible_run(tx, caller, id_)
+            if caller.organisation != run.organisation:
+                caller.need(run.sandbox, Role.AUTHORITY, Role.OPERATOR)
+            if run.state is RunState.CANCELLING:
+                return run
+            if run.state.final:
+                msg = f"run {run.id} is over: it is {run.state}."
+                raise Conflict(msg)
+            return request_cancel(tx, self.recorder, run, caller.organisation, reason)
+
+    def get(self, caller: Caller, id_: str) -> tuple[Run, tuple[Attempt, ...]]:
+        """A run that this caller may see, with its attempts; `NotFound` for any other."""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            return run, tx.attempts(run.id)
+
+    def page(self, caller: Caller, plan: str | None, after: str | None, limit: int) -> tuple[Run, ...]:
+        """The runs that this caller may see, newest first."""
+        with self.store.transaction(read_only=True) as tx:
+            return tx.runs(plan=plan, organisation=caller.organisation, sandboxes=overseen(caller), after=after, limit=limit)
+
+    def journal(self, caller: Caller, id_: str) -> tuple[JournalEntry, ...]:
+        """The steps of a run's newest attempt, in order."""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            entries = tx.journal(tx.attempts(run.id)[-1].id)
+        return tuple(entries[step] for step in entries)
+
+    def events(self, caller: Caller, id_: str, after: int, limit: int = 100) -> tuple[Event, ...]:
+        """What happened since the event `after`, oldest first."""
+        with self.store.transaction(read_only=True) as tx:
+            visible_run(tx, caller, id_)
+            return tx.events(after, limit, run=id_)
+
+    def log(self, caller: Caller, id_: str, role: str, offset: int, limit: int) -> bytes:
+        """Log bytes of the newest attempt's pilot (or another of its containers, for those who oversee)."""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            require_channel(tx, caller, run, Channel.LOGS)
+            if role != "pilot" and not caller.oversees(run.sandbox):
+                msg = "only those who oversee the sandbox read the harness's logs."
+                raise Forbidden(msg)
+            return tx.read_log(tx.attempts(run.id)[-1].id, role, offset, limit)
+
+    def verdict(self, caller: Caller, id_: str) -> tuple[SetVerdict, bool]:
+        """The verdict, and whether values are withheld from this caller.
+
+        Raises:
+            NotFound: the run has no verdict (yet); the message says how it stands.
+        """
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            release = require_channel(tx, caller, run, Channel.VERDICT)
+            document = self._document(tx, run, "verdict.json")
+        verdict = SetVerdict.model_validate_json(self.artifacts.read(document.digest))
+        role = caller.role_in(run.sandbox)
+        if role and release.spec.disclosure.allows(Channel.MEASUREMENTS, role):
+            return verdict, False
+        hidden = tuple(r.model_copy(update={"measurement": None}) for r in verdict.results)
+        return verdict.model_copy(update={"results": hidden}), True
+
+    def measurements(self, caller: Caller, id_: str) -> tuple[Measurement, ...]:
+        """What the harness measured; `Forbidden` for those whom the specification shows categories only."""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            require_channel(tx, caller, run, Channel.MEASUREMENTS)
+            document = self._document(tx, run, "measurements.json")
+        return MeasurementFile.model_validate_json(self.artifacts.read(document.digest)).measurements
+
+    def why(self, caller: Caller, id_: str) -> Why:
+        """Why the run stands where it stands, for whoever may see it."""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            queued = tx.queue(run.site, 1_000) if run.state is RunState.QUEUED else ()
+            ahead = next((i for i, r in enumerate(queued) if r.id == run.id), len(queued))
+            return why(run, tx.attempts(run.id), ahead=ahead)
+
+    def documents(self, caller: Caller, id_: str) -> tuple[Document, ...]:
+        """Names and digests of what the newest attempt left. Digests are for all who see the run; bytes are not."""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            return tx.documents(tx.attempts(run.id)[-1].id)
+
+    def _document(self, tx: Tx, run: Run, name: str) -> Document:
+        for attempt in reversed(tx.attempts(run.id)):
+            for document in tx.documents(attempt.id):
+                if document.name == name:
+                    return document
+        msg = f"run {run.id} has no {name.removesuffix('.json')}: it is {run.state}."
+        raise NotFound(msg, hint=run.failure.sentence if run.failure else None)
+
+
+class MeasurementFile(Frozen):
+    """`measurements.json` as it is stored: what was schema-checked, nothing else."""
+
+    schema_version: int = 1
+    measurements: tuple[Measurement, ...]
+    curves: dict[str, dict[str, Any]] = {}
+    digests: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+
+def new_attempt(run: Run, number: int, at: datetime) -> Attempt:
+    """A fresh attempt, with a nonce of its own."""
+    return Attempt(run=run.id, number=number, nonce=secrets.token_hex(16), created_at=at)
+
+
+def request_cancel(tx: Tx, recorder: Recorder, run: Run, by: str, reason: str) -> Run:
+    """Turn a run to `cancelling`; one that nobody has begun is cancelled at once, since there is nothing to see dead."""
+    attempt = tx.attempts(run.id)[-1]
+    cancelling = run.to(RunState.CANCELLING).model_copy(update={"cancel_requested_by": by, "cancel_reason": reason})
+    subject = run_subject(run)
+    tx.update_run(cancelling, run)
+    recorder.transition(tx, subject, "run-cancelling", {"by": by, "reason": reason})
+    if attempt.owner is None and not tx.journal(attempt.id):
+        failure = Failure(cause=Cause.POLICY, code="cancelled", sentence=f"Cancelled by {by} before anything was started: {reason}")
+        now = recorder.clock.now()
+        over = {"failure": failure, "ended_at": now}
+        tx.update_attempt(attempt.to(RunState.CANCELLING).to(RunState.CANCELLED).model_copy(update=over), attempt.epoch)
+        cancelled = cancelling.to(RunState.CANCELLED).model_copy(update=over)
+        tx.update_run(cancelled, cancelling)
+        recorder.transition(tx, subject, "run-cancelled", {"sentence": failure.sentence, "seen_dead_at": None})
+        return cancelled
+    return cancelling
+
+
+def visible_run(tx: Tx, caller: Caller, id_: str) -> Run:
+    """The run, if it exists for this caller; `NotFound` otherwise, whichever it was."""
+    run = tx.run(id_)
+    if run is None or not sees(caller, run.organisation, run.sandbox):
+        msg = f"there is no run {id_!r}."
+        raise NotFound(msg)
+    return run
+
+
+def require_channel(tx: Tx, caller: Caller, run: Run, channel: Channel) -> Release:
+    """The plan's release; `Forbidden` if its disclosure rules keep that channel from this caller's role."""
+    plan = tx.plan(run.plan)
+    release = tx.release(plan.body.release) if plan else None
+    if release is None:
+        msg = f"the release that run {run.id} was made under is not there."
+        raise NotFound(msg)
+    role = caller.role_in(run.sandbox)
+    if role is None or not release.spec.disclosure.allows(channel, role):
+        msg = f"the specification of {run.sandbox!r} does not show {channel} to {role or 'this organisation'}."
+        raise Forbidden(msg, hint="Its section `disclosure` says who sees what.")
+    return release
+
+
+def run_subject(run: Run, attempt: str | None = None) -> Subject:
+    """The plan's chain, about this run."""
+    return Subject(chain=run.plan, organisation=run.organisation, sandbox=run.sandbox, plan=run.plan, run=run.id, attempt=attempt)
