@@ -387,7 +387,7 @@ class Tx(Protocol):
 class Store(Protocol):
     """The database."""
 
-    def transaction(self) -> AbstractContextManager[Tx]:
+    def transaction(self, *, read_only: bool = False) -> AbstractContextManager[Tx]:
         """Begin; commit at the end; roll back on any exception. Serialisable: what was read still holds at the commit.
 
         Raises:

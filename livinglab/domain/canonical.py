@@ -5,6 +5,7 @@ to check one.
 """
 
 import hashlib
+import json
 import re
 from typing import Annotated, Any
 
@@ -50,3 +51,16 @@ def sha256(data: bytes) -> str:
 def digest_of(document: Any) -> str:
     """`sha256(canonical(document))`."""
     return sha256(canonical(document))
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        msg = "a key is given twice"
+        raise ValueError(msg)
+    return document
+
+
+def parse_json(data: bytes | str) -> Any:
+    """JSON in which no object names a key twice: such a one means two things at once. `ValueError` otherwise."""
+    return json.loads(data, object_pairs_hook=_no_duplicates)

@@ -4,8 +4,8 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from typing import Any
 
+from livinglab.domain.canonical import parse_json
 from livinglab.domain.errors import EvidenceBroken
 
 IN_TOTO = "application/vnd.in-toto+json"
@@ -29,15 +29,6 @@ def envelope(payload: bytes, payload_type: str, key_id: str, signature: bytes) -
     return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 
 
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For `json.loads(object_pairs_hook=…)`: an object that names a key twice means two things at once."""
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        msg = "a key is given twice"
-        raise ValueError(msg)
-    return document
-
-
 def parse(data: bytes, where: str = "envelope") -> tuple[bytes, str, list[tuple[str, bytes]]]:
     """Payload, payload type and (key id, signature) pairs, before any signature is checked.
 
@@ -48,7 +39,7 @@ def parse(data: bytes, where: str = "envelope") -> tuple[bytes, str, list[tuple[
         msg = f"larger than {MAX_ENVELOPE} bytes"
         raise EvidenceBroken(msg, where=where)
     try:
-        document = json.loads(data, object_pairs_hook=no_duplicates)
+        document = parse_json(data)
         if set(document) != {"payload", "payloadType", "signatures"}:
             msg = "an envelope has payload, payloadType and signatures, and nothing else"
             raise ValueError(msg)  # noqa: TRY301 - one place says what was wrong

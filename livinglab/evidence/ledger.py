@@ -1,13 +1,11 @@
 """The hash chain: each entry names the one before it and the digest of its body, and its own digest covers its bytes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from livinglab.domain.canonical import canonical, sha256
-from livinglab.evidence.dsse import no_duplicates
+from livinglab.domain.canonical import canonical, parse_json, sha256
 
 GENESIS = "sha256:" + "0" * 64
 """What the first entry of a chain names as the one before it."""
@@ -26,7 +24,7 @@ class Entry:
     @property
     def header(self) -> dict[str, Any]:
         """The entry's fields. `ValueError` if the bytes are no entry."""
-        document = json.loads(self.data, object_pairs_hook=no_duplicates)
+        document = parse_json(self.data)
         if not isinstance(document, dict) or set(document) != FIELDS:
             msg = f"an entry has the fields {', '.join(sorted(FIELDS))}"
             raise ValueError(msg)

@@ -4,13 +4,11 @@ The predicate types are the lab's own URNs; each says in its docstring which pub
 fields mean what readers of those expect. Seeds are strings, and no integer reaches 2^53.
 """
 
-import json
 from datetime import datetime
 from typing import Any
 
-from livinglab.domain.canonical import canonical
+from livinglab.domain.canonical import canonical, parse_json
 from livinglab.domain.errors import EvidenceBroken
-from livinglab.evidence.dsse import no_duplicates
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 
@@ -66,7 +64,7 @@ def checkpoint(*, size: int, root: str, at: datetime) -> bytes:
 def parse_statement(payload: bytes, where: str = "statement") -> dict[str, Any]:
     """A statement as a document; `EvidenceBroken` if it is none."""
     try:
-        document = json.loads(payload, object_pairs_hook=no_duplicates)
+        document = parse_json(payload)
         fits = document["_type"] == STATEMENT and isinstance(document["predicateType"], str) and isinstance(document["predicate"], dict)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         msg = f"not an in-toto statement ({error})"

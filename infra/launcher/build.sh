@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Builds the launcher as a static binary, unless it is newer than its source.
+set -euo pipefail
+cd "$(dirname "$0")"
+if [[ livinglab-launcher -nt launcher.c ]]; then exit 0; fi
+cc=$(command -v musl-gcc || command -v gcc)
+"$cc" -static -O2 -Wall -Wextra -Werror -fstack-protector-strong -D_FORTIFY_SOURCE=2 -s -o livinglab-launcher.new launcher.c
+mv livinglab-launcher.new livinglab-launcher
+echo "built infra/launcher/livinglab-launcher ($(stat -c %s livinglab-launcher) bytes)"

@@ -1,0 +1,96 @@
+# What every script here shares. Sourced, never run: `. "$(dirname "$0")/lib.sh"` (bash).
+# shellcheck shell=bash
+
+set -euo pipefail
+umask 022
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+CACHE="${LIVINGLAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/livinglab}" # outside of the checkout: survives `git clean`, shared by clones
+RUN="$ROOT/.run"                                                     # pid files and logs of what this checkout started
+export LIVINGLAB_HOME="${LIVINGLAB_HOME:-$HOME/.livinglab}"
+
+# Nothing that we start phones home.
+export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELEMETRY=true
+
+say() { printf '%s\n' "livinglab: $*" >&2; }
+
+die() {
+    printf '%s\n' "livinglab: $*" >&2
+    exit 1
+}
+
+# as_root COMMAND… — run it as root: directly, or through sudo without ever asking for a password.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        sudo -n -- "$@"
+    else
+        die "this needs root: $*. Run it as root, or allow sudo without a password, or install it yourself and start again."
+    fi
+}
+
+# seconds_since START — START as $EPOCHREALTIME gave it; prints e.g. 3.2.
+seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; }
+
+# step NAME COMMAND… — one line with its time; the command's output is kept in a log, shown only when it fails.
+step() {
+    local name="$1" start="$EPOCHREALTIME" log
+    shift
+    mkdir -p "$RUN/log"
+    log="$RUN/log/step-$(printf '%s' "$name" | tr -c 'a-zA-Z0-9' '-').log"
+    if ("$@") >"$log" 2>&1; then
+        say "$name: done in $(seconds_since "$start") s"
+    else
+        say "$name: FAILED after $(seconds_since "$start") s; the end of $log:"
+        tail -n 40 "$log" >&2
+        return 1
+    fi
+}
+
+# hash_of FILE_OR_FOLDER… — one sha256 over names, modes (executable or not) and contents; folders are walked, caches left out.
+hash_of() {
+    local path
+    for path in "$@"; do
+        if [ -d "$path" ]; then
+            (cd "$path" && find . -type f ! -name '*.pyc' ! -path '*/__pycache__/*' ! -path '*/.*_cache/*' -printf '%P %m\0' | LC_ALL=C sort -z |
+                while IFS=' ' read -r -d '' name mode; do printf '%s %s %s\n' "$name" "$((8#$mode & 8#100))" "$(sha256sum <"$name")"; done)
+        else
+            sha256sum <"$path"
+        fi
+    done | sha256sum | cut -d' ' -f1
+}
+
+# with_lock FILE COMMAND… — one process at a time; the lock goes when the process does.
+with_lock() {
+    local file="$1"
+    shift
+    mkdir -p "$(dirname "$file")"
+    (
+        flock 9
+        "$@" 9>&-
+    ) 9>"$file"
+}
+
+# until_true SECONDS COMMAND… — ask until it is so; false when the time is over.
+until_true() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
+
+engine_answers() { timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+image_label() { docker image inspect --format "{{index .Config.Labels \"$2\"}}" "$1" 2>/dev/null; }
+
+# docker_build ARGUMENTS… — without network; through BuildKit where the client has it, else the classic builder.
+docker_build() {
+    if docker buildx version >/dev/null 2>&1; then
+        docker build --quiet --network none --provenance=false "$@" >/dev/null
+    else
+        DOCKER_BUILDKIT=0 docker build --quiet --network none "$@" >/dev/null
+    fi
+}

@@ -1,0 +1,195 @@
+"""Container images: an uploaded archive normalised to one single-platform OCI manifest, and back to an archive for an engine.
+
+What identifies an image is the digest of the manifest that is made here: layers in order, by the digest of their
+uncompressed bytes, and a configuration that holds platform and layers and nothing else. Environment, entrypoint,
+health check and user of the image's own are untrusted and dropped; volumes and a root user are refused.
+"""
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from livinglab.domain.access import Image
+from livinglab.domain.canonical import canonical, parse_json, sha256
+from livinglab.domain.errors import Invalid, NotFound
+from livinglab.ports import Artifacts
+
+MAX_ENTRIES = 2_000
+MAX_JSON = 4 << 20
+MAX_LAYERS = 127
+MAX_UNPACKED = 16 << 30
+_CHUNK = 1 << 20
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+
+
+def ingest(archive: Path, artifacts: Artifacts) -> Image:
+    """Normalise an archive (`docker save`, or an OCI layout in a tar) and keep its blobs; the same image gives the same digest.
+
+    Raises:
+        Invalid: not such an archive, a hostile one (links, `..`, devices, names given twice), one whose digests do not
+            hold, or an image that the lab does not take (several platforms, volumes, root).
+    """
+    try:
+        with tarfile.open(archive, mode="r:") as tar:
+            files = _listing(tar)
+            config, layers = _contents(tar, files)
+            return _store(tar, config, layers, artifacts)
+    except (tarfile.TarError, EOFError, OSError, gzip.BadGzipFile, ValueError, KeyError, TypeError, RecursionError) as error:
+        msg = f"the archive is not an image that can be read ({type(error).__name__}: {error})."
+        raise Invalid(msg, where="archive", hint="Upload what `docker save IMAGE` writes.") from error
+
+
+def _refuse(what: str, hint: str | None = None) -> Invalid:
+    return Invalid(what, where="archive", hint=hint)
+
+
+def _listing(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    files: dict[str, tarfile.TarInfo] = {}
+    for count, member in enumerate(tar):
+        name = member.name.removeprefix("./")
+        if count >= MAX_ENTRIES:
+            raise _refuse(f"it has more than {MAX_ENTRIES} entries.")
+        if member.isdir():
+            continue
+        if not member.isreg() or member.issparse():
+            raise _refuse(f"{name!r} is a link, a device or sparse; only plain files are taken.")
+        if name.startswith("/") or ".." in name.split("/"):
+            raise _refuse(f"{name!r} leads out of the archive.")
+        if name in files:
+            raise _refuse(f"{name!r} is there twice.")
+        files[name] = member
+    return files
+
+
+def _read(tar: tarfile.TarFile, files: dict[str, tarfile.TarInfo], name: str) -> bytes:
+    if name not in files:
+        raise _refuse(f"it has no {name!r}.", "Upload what `docker save IMAGE` writes.")
+    if files[name].size > MAX_JSON:
+        raise _refuse(f"{name!r} is larger than {MAX_JSON} bytes.")
+    stream = tar.extractfile(files[name])
+    return stream.read() if stream else b""
+
+
+def _contents(tar: tarfile.TarFile, files: dict[str, tarfile.TarInfo]) -> tuple[dict[str, Any], list[tarfile.TarInfo]]:
+    """The image's configuration and its layers' files, by whichever of the two layouts is there."""
+    if "manifest.json" in files:
+        manifests = parse_json(_read(tar, files, "manifest.json"))
+        if len(manifests) != 1:
+            raise _refuse(f"it holds {len(manifests)} images; exactly one is expected.")
+        config, names = _read(tar, files, manifests[0]["Config"]), manifests[0]["Layers"]
+    else:
+        index = parse_json(_read(tar, files, "index.json"))
+        if len(index["manifests"]) != 1:
+            raise _refuse(f"it holds {len(index['manifests'])} images; exactly one, for one platform, is expected.")
+        manifest = parse_json(_blob(tar, files, index["manifests"][0]["digest"]))
+        if "layers" not in manifest:
+            raise _refuse("it is an index of several platforms; one is expected.", "docker buildx build --platform linux/amd64 --provenance=false")
+        config = _blob(tar, files, manifest["config"]["digest"])
+        names = [_blob_name(layer["digest"]) for layer in manifest["layers"]]
+    if len(names) > MAX_LAYERS:
+        raise _refuse(f"it has {len(names)} layers; {MAX_LAYERS} are the most.")
+    missing = [name for name in names if name not in files]
+    if missing:
+        raise _refuse(f"its layer {missing[0]!r} is missing.")
+    return parse_json(config), [files[name] for name in names]
+
+
+def _blob_name(digest: str) -> str:
+    return "blobs/" + digest.replace(":", "/", 1)
+
+
+def _blob(tar: tarfile.TarFile, files: dict[str, tarfile.TarInfo], digest: str) -> bytes:
+    data = _read(tar, files, _blob_name(digest))
+    if sha256(data) != digest:
+        raise _refuse(f"a blob does not have the digest {digest} that it is filed under.")
+    return data
+
+
+def _check_config(config: dict[str, Any]) -> None:
+    own = config.get("config") or {}
+    platform = f"{config.get('os')}/{config.get('architecture')}"
+    if platform != "linux/amd64":
+        raise _refuse(f"the image is for {platform}; the sites run linux/amd64.")
+    if own.get("Volumes"):
+        raise _refuse(f"the image declares volumes ({', '.join(own['Volumes'])}); remove VOLUME: outputs go to /out.")
+    user = str(own.get("User") or "")
+    name = user.partition(":")[0]
+    if name in ("", "0", "root"):
+        raise _refuse("the image's user is root.", "Add a line like `USER 65532:65532` to its Dockerfile.")
+    if not name.isdigit():
+        raise _refuse(f"the image's user {user!r} is a name; a number is expected.", "Add a line like `USER 65532:65532`.")
+
+
+def _store(tar: tarfile.TarFile, config: dict[str, Any], layers: list[tarfile.TarInfo], artifacts: Artifacts) -> Image:
+    _check_config(config)
+    declared = config["rootfs"]["diff_ids"]
+    if len(declared) != len(layers):
+        raise _refuse(f"its configuration names {len(declared)} layers, and it has {len(layers)}.")
+    descriptors, total = [], 0
+    for layer, diff_id in zip(layers, declared, strict=True):
+        stream = tar.extractfile(layer)
+        assert stream is not None  # noqa: S101 - only plain files are listed
+        digest, size = artifacts.put_stream(_unpacked(stream), limit=MAX_UNPACKED - total)
+        if digest != diff_id:
+            raise _refuse(f"the layer {layer.name!r} does not have the digest {diff_id} that the configuration names.")
+        descriptors.append({"mediaType": LAYER_TYPE, "digest": digest, "size": size})
+        total += size
+    plain = canonical({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": declared}})
+    manifest = canonical({
+        "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": CONFIG_TYPE, "digest": sha256(plain), "size": len(plain)}, "layers": descriptors,
+    })  # fmt: skip
+    return Image(digest=artifacts.put(manifest), config=artifacts.put(plain), size=total, architecture="amd64")
+
+
+def _unpacked(stream: Any) -> Iterator[bytes]:
+    """A layer's uncompressed bytes; the caller bounds how many."""
+    magic = stream.read(2)
+    stream.seek(0)
+    reader = gzip.GzipFile(fileobj=stream) if magic == b"\x1f\x8b" else stream
+    while chunk := reader.read(_CHUNK):
+        yield chunk
+
+
+# --- back to an archive -----------------------------------------------------------------------------------------------
+
+
+def config_digest(digest: str, artifacts: Artifacts) -> str:
+    """What an engine will call the image, derived from its manifest; `NotFound` if the image is not here."""
+    manifest = json.loads(artifacts.read(digest))
+    if manifest.get("mediaType") != MANIFEST_TYPE:
+        msg = f"{digest} is not an image."
+        raise NotFound(msg)
+    return str(manifest["config"]["digest"])
+
+
+def tag_of(digest: str) -> str:
+    """The lab's own name for an image; its uploader's names are dropped."""
+    return f"livinglab/image:{digest.removeprefix('sha256:')[:32]}"
+
+
+def export(digest: str, artifacts: Artifacts, out: BinaryIO) -> None:
+    """Write the image as an archive that `docker load` takes, under the lab's own name."""
+    manifest = json.loads(artifacts.read(digest))
+    config = manifest["config"]["digest"].removeprefix("sha256:")
+    names = [layer["digest"].removeprefix("sha256:") + "/layer.tar" for layer in manifest["layers"]]
+    index = canonical([{"Config": f"{config}.json", "RepoTags": [tag_of(digest)], "Layers": names}])
+    with tarfile.open(fileobj=out, mode="w|") as tar:
+        _add(tar, f"{config}.json", io.BytesIO(artifacts.read("sha256:" + config)), manifest["config"]["size"])
+        for name, layer in {n: layer for n, layer in zip(names, manifest["layers"], strict=True)}.items():  # noqa: C416 - a layer that is there twice is written once
+            with artifacts.open(layer["digest"]) as stream:
+                _add(tar, name, stream, layer["size"])
+        _add(tar, "manifest.json", io.BytesIO(index), len(index))
+
+
+def _add(tar: tarfile.TarFile, name: str, stream: BinaryIO, size: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    tar.addfile(member, stream)

@@ -1,0 +1,91 @@
+"""The launcher's side of isolation: what it is told to demand, and what its report, with the site's own view, comes to."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from livinglab.domain.canonical import digest_of
+from livinglab.domain.isolation import Attestation, Finding, IsolationProfile, ProbeReport, Property
+from livinglab.ports import ContainerSpec, JobSpec
+
+LAUNCHER = "/.livinglab/launcher"
+MARK = b"livinglab-launcher/1 "
+REPORT_LIMIT = 16 << 10
+REFUSED, MISUSED, NOT_EXECUTED = 97, 98, 99
+"""The launcher's own exit codes. They mean something only where its report says the same."""
+
+SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - mount points inside the container
+DEMANDED: tuple[Property, ...] = (
+    "network", "root", "mounts", "user", "capabilities", "no_new_privileges", "seccomp", "memory", "cpu", "pids", "environment")  # fmt: skip
+
+
+def launcher_command(spec: JobSpec, container: ContainerSpec) -> list[str]:
+    """argv of the container's first process: the demands of profile and limits, the nonce, then the command."""
+    resources, profile = container.resources, spec.profile
+    writable = [m.target for m in container.mounts if not m.read_only] + list(SCRATCH)
+    demands = {
+        "uid": profile.uid, "gid": profile.gid, "memory": resources.memory, "cpu": round(resources.cpus * 1000), "pids": resources.pids,
+        "writable": ":".join(writable),
+    }  # fmt: skip
+    command = [LAUNCHER, "--nonce", spec.nonce]
+    for name, value in demands.items():
+        command += ["--expect", f"{name}={value}"]
+    for name, witnesses in sorted(profile.witnesses.items()):
+        if "engine" in witnesses:
+            command += ["--hidden", name]
+    return [*command, "--", *container.argv]
+
+
+def parse_report(line: bytes | None, nonce: str) -> tuple[ProbeReport | None, str | None]:
+    """The report in a launcher's line, or None and why it is not to be believed."""
+    if not line or not line.startswith(MARK):
+        return None, "the launcher left no report"
+    if len(line) > REPORT_LIMIT:
+        return None, "the launcher's report is longer than any that it writes"
+    body, _, mac = line.removeprefix(MARK).rstrip(b"\n").rpartition(b" ")
+    expected = hmac.new(bytes.fromhex(nonce), body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(mac, expected.encode()):
+        return None, "the launcher's report is not authenticated by this job's nonce"
+    try:
+        report = ProbeReport.model_validate_json(body)
+    except ValidationError as error:
+        return None, f"the launcher's report is not of its schema ({error.error_count()} faults)"
+    if report.nonce != nonce:
+        return None, "the launcher's report is of another job"
+    return report, None
+
+
+def attest(profile: IsolationProfile, spec: JobSpec, line: bytes | None, site_view: Iterable[Finding], exit_code: int) -> Attestation:
+    """Judge the report beside the site's own view. Anything missing, in doubt or in disagreement does not hold.
+
+    A pilot that ends with the launcher's exit code after a report that holds was executed: that end is its own.
+    """
+    view = tuple(site_view)
+    report, doubt = parse_report(line, spec.nonce)
+    reasons = [doubt] if doubt else []
+    seen_outside = {f.property: f for f in view}
+    reasons += [f"the site sees {f.property}: {f.seen} (demanded: {f.demanded})" for f in view if not f.holds]
+    if report:
+        reasons += _judge_report(profile, report, seen_outside)
+    elif exit_code == MISUSED:
+        reasons.append("the launcher refused its own arguments")
+    return Attestation(profile_digest=digest_of(profile), nonce=spec.nonce, report=report, site_view=view, holds=not reasons, reasons=tuple(reasons))
+
+
+def _judge_report(profile: IsolationProfile, report: ProbeReport, outside: dict[Property, Finding]) -> list[str]:
+    reasons = []
+    inside: dict[Property, list[Finding]] = {}
+    for finding in report.findings:
+        inside.setdefault(finding.property, []).append(finding)
+    for name in DEMANDED:
+        found = inside.get(name, [])
+        if len(found) != 1:
+            reasons.append(f"the probe reports {name} {len(found)} times")
+        elif not found[0].holds:
+            witness = outside.get(name)
+            hidden = found[0].seen == "not visible"
+            if not (hidden and witness and witness.holds and witness.witness in profile.witnesses.get(name, ())):
+                reasons.append(f"the probe sees {name}: {found[0].seen} (demanded: {found[0].demanded})")
+    return reasons

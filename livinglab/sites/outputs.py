@@ -1,0 +1,92 @@
+"""Copying what a stranger's container left behind, without believing any of it."""
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from livinglab.domain.errors import Invalid
+from livinglab.domain.isolation import Resources
+from livinglab.ports import OutputFile
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_MAX_DEPTH = 4
+_CHUNK = 1 << 20
+
+
+@dataclass
+class _Budget:
+    bytes: int
+    files: int
+
+    def take(self, size: int, name: str) -> None:
+        self.files -= 1
+        self.bytes -= size
+        if self.files < 0:
+            msg = "there are more files than the limit allows."
+            raise Invalid(msg)
+        if self.bytes < 0:
+            msg = f"{name!r} brings the outputs over their size limit (its size is given as {size} bytes)."
+            raise Invalid(msg)
+
+
+def copy_outputs(source: Path, target: Path, limits: Resources) -> tuple[OutputFile, ...]:
+    """Copy regular files from `source` to `target`, opening each without following a link anywhere on its way.
+
+    Raises:
+        Invalid: a link, a device, a fifo, an odd name, more bytes (by size as given, so sparse files count whole) or more
+            files than the limits allow. Nothing that was copied so far is to be used.
+    """
+    budget = _Budget(limits.output_bytes, limits.output_files)
+    descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        return tuple(_copy_folder(descriptor, target, "", budget, _MAX_DEPTH))
+    finally:
+        os.close(descriptor)
+
+
+def _copy_folder(folder: int, target: Path, prefix: str, budget: _Budget, depth: int) -> list[OutputFile]:
+    files: list[OutputFile] = []
+    for name in sorted(os.listdir(folder)):
+        path = f"{prefix}{name}"
+        if not _NAME.fullmatch(name):
+            msg = f"the name {path!r} is not one of letters, digits, '.', '_' and '-'."
+            raise Invalid(msg)
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            if depth == 0:
+                msg = f"{path!r} lies deeper than {_MAX_DEPTH} folders."
+                raise Invalid(msg)
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                (target / path).mkdir()
+                files += _copy_folder(inner, target, f"{path}/", budget, depth - 1)
+            finally:
+                os.close(inner)
+        elif stat.S_ISREG(mode):
+            files.append(_copy_file(folder, name, target / path, path, budget))
+        else:
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a plain file"
+            msg = f"{path!r} is {kind}; only plain files are taken."
+            raise Invalid(msg)
+    return files
+
+
+def _copy_file(folder: int, name: str, target: Path, path: str, budget: _Budget) -> OutputFile:
+    # O_NONBLOCK: what was a file a moment ago may be a fifo by now.
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            msg = f"{path!r} is not a plain file; only plain files are taken."
+            raise Invalid(msg)
+        budget.take(status.st_size, path)
+        hasher, size = hashlib.sha256(), 0
+        with target.open("xb") as copy:
+            while size < status.st_size and (chunk := stream.read(min(_CHUNK, status.st_size - size))):
+                hasher.update(chunk)
+                copy.write(chunk)
+                size += len(chunk)
+    return OutputFile(path=path, size=size, digest="sha256:" + hasher.hexdigest())

@@ -1,0 +1,1 @@
+"""The database: SQLite embedded, PostgreSQL by URL, behind one port."""

@@ -1,0 +1,66 @@
+"""What the tables' classes share: a connection, and a few ways to read and write a row."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from livinglab.domain.errors import Conflict
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def seconds(at: datetime | None) -> float | None:
+    """A moment as it is stored."""
+    return at.timestamp() if at else None
+
+
+def moment(at: float) -> datetime:
+    """A stored moment, in UTC."""
+    return datetime.fromtimestamp(at, UTC)
+
+
+class Tables:
+    """A connection within a transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    def insert(self, table: sa.Table, **values: Any) -> None:
+        """A new row; `IntegrityError` becomes `Conflict` at the transaction's edge."""
+        self.connection.execute(table.insert().values(**values))
+
+    def put(self, table: sa.Table, key: dict[str, Any], **values: Any) -> None:
+        """A row by its key: inserted, or replaced."""
+        where = [table.c[name] == value for name, value in key.items()]
+        if self.connection.execute(table.update().where(*where).values(**values)).rowcount == 0:
+            self.insert(table, **key, **values)
+
+    def scalar(self, column: Any, *where: Any) -> Any:
+        """One value, or None."""
+        return self.connection.execute(sa.select(column).where(*where)).scalar()
+
+    def one(self, model: type[M], table: sa.Table, *where: Any) -> M | None:
+        """One model by its `doc`, or None."""
+        doc = self.scalar(table.c.doc, *where)
+        return model.model_validate_json(doc) if doc is not None else None
+
+    def many(self, model: type[M], statement: sa.Select[Any]) -> tuple[M, ...]:
+        """Models by a statement that selects `doc`."""
+        return tuple(model.model_validate_json(doc) for doc in self.connection.execute(statement).scalars())
+
+    def replace(self, table: sa.Table, where: list[Any], what: str, **values: Any) -> None:
+        """Change exactly one row; `Conflict` if it is no longer as it was."""
+        if self.connection.execute(table.update().where(*where).values(**values)).rowcount != 1:
+            msg = f"{what} changed in the meantime."
+            raise Conflict(msg)
+
+
+def seen_by(table: sa.Table, organisation: str | None, sandboxes: Collection[str] | None) -> list[Any]:
+    """The filter for what an organisation may see: its own, and all of the sandboxes that it oversees (None: of all)."""
+    if sandboxes is None:
+        return []
+    overseen = table.c.sandbox.in_(sorted(sandboxes))
+    return [overseen if organisation is None else sa.or_(table.c.organisation == organisation, overseen)]

@@ -1,0 +1,48 @@
+"""Chains, the Merkle log and its checkpoints."""
+
+import sqlalchemy as sa
+
+from livinglab.domain.access import CheckpointRow, LedgerRow, TreeLeaf
+from livinglab.domain.errors import Conflict
+from livinglab.store import tables as t
+from livinglab.store.base import Tables, moment, seconds
+
+
+class LedgerTables(Tables):
+    """See the port."""
+
+    def ledger_head(self, chain: str) -> tuple[int, str] | None:
+        row = self.connection.execute(sa.select(t.chains.c.sequence, t.chains.c.head).where(t.chains.c.chain == chain)).first()
+        return (row.sequence, row.head) if row else None
+
+    def append_ledger(self, row: LedgerRow) -> None:
+        head = self.ledger_head(row.chain)
+        if row.sequence != (head[0] + 1 if head else 0):
+            msg = f"entry {row.sequence} is not the next one of chain {row.chain}."
+            raise Conflict(msg)
+        self.insert(t.ledger, chain=row.chain, sequence=row.sequence, digest=row.digest, entry=row.entry, body=row.body)
+        self.put(t.chains, {"chain": row.chain}, sequence=row.sequence, head=row.digest)
+
+    def ledger(self, chain: str) -> tuple[LedgerRow, ...]:
+        rows = self.connection.execute(sa.select(t.ledger).where(t.ledger.c.chain == chain).order_by(t.ledger.c.sequence))
+        return tuple(LedgerRow(chain=r.chain, sequence=r.sequence, digest=r.digest, entry=bytes(r.entry), body=bytes(r.body)) for r in rows)
+
+    def chains_changed(self) -> tuple[tuple[str, str], ...]:
+        moved = sa.or_(t.chains.c.leaf_head.is_(None), t.chains.c.leaf_head != t.chains.c.head)
+        rows = self.connection.execute(sa.select(t.chains.c.chain, t.chains.c.head).where(moved).order_by(t.chains.c.chain))
+        return tuple((row.chain, row.head) for row in rows)
+
+    def tree(self) -> tuple[TreeLeaf, ...]:
+        rows = self.connection.execute(sa.select(t.leaves).order_by(t.leaves.c.index))
+        return tuple(TreeLeaf(index=r.index, chain=r.chain, head=r.head, salt=bytes(r.salt), leaf=bytes(r.leaf)) for r in rows)
+
+    def add_leaf(self, leaf: TreeLeaf) -> None:
+        self.insert(t.leaves, index=leaf.index, chain=leaf.chain, head=leaf.head, salt=leaf.salt, leaf=leaf.leaf)
+        self.put(t.chains, {"chain": leaf.chain}, leaf_head=leaf.head)
+
+    def add_checkpoint(self, row: CheckpointRow) -> None:
+        self.put(t.checkpoints, {"size": row.size}, root=row.root, envelope=row.envelope, at=seconds(row.at))
+
+    def checkpoint(self) -> CheckpointRow | None:
+        row = self.connection.execute(sa.select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1)).first()
+        return CheckpointRow(size=row.size, root=bytes(row.root), envelope=bytes(row.envelope), at=moment(row.at)) if row else None

@@ -1,0 +1,65 @@
+"""Tokens, keys, uploads and idempotency keys."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from livinglab.domain.access import Image, PublicKey, Token
+from livinglab.domain.errors import Conflict
+from livinglab.store import tables as t
+from livinglab.store.base import Tables
+
+
+class PeopleTables(Tables):
+    """See the port."""
+
+    def add_token(self, token: Token) -> None:
+        self.insert(t.tokens, id=token.id, hash=token.hash, doc=token.model_dump_json())
+
+    def token_by_hash(self, hash_: str) -> Token | None:
+        return self.one(Token, t.tokens, t.tokens.c.hash == hash_)
+
+    def tokens(self) -> tuple[Token, ...]:
+        return self.many(Token, sa.select(t.tokens.c.doc).order_by(t.tokens.c.id))
+
+    def revoke_token(self, id_: str, at: datetime) -> bool:
+        token = self.one(Token, t.tokens, t.tokens.c.id == id_)
+        if token is None:
+            return False
+        if token.revoked_at is None:
+            self.put(t.tokens, {"id": id_}, doc=token.model_copy(update={"revoked_at": at}).model_dump_json())
+        return True
+
+    def add_key(self, key: PublicKey) -> None:
+        known = self.key(key.key_id)
+        if known is None:
+            self.insert(t.keys, key_id=key.key_id, organisation=key.organisation, doc=key.model_dump_json())
+        elif known.organisation != key.organisation:
+            msg = "this key is registered already, and not by this organisation."
+            raise Conflict(msg)
+
+    def key(self, key_id: str) -> PublicKey | None:
+        return self.one(PublicKey, t.keys, t.keys.c.key_id == key_id)
+
+    def keys_of(self, organisation: str) -> tuple[PublicKey, ...]:
+        return self.many(PublicKey, sa.select(t.keys.c.doc).where(t.keys.c.organisation == organisation).order_by(t.keys.c.key_id))
+
+    def add_image(self, organisation: str, image: Image) -> None:
+        if self.image(image.digest) is None:
+            self.insert(t.images, digest=image.digest, doc=image.model_dump_json())
+        if not self.has_uploaded(organisation, image.digest):
+            self.insert(t.uploads, organisation=organisation, digest=image.digest)
+
+    def image(self, digest: str) -> Image | None:
+        return self.one(Image, t.images, t.images.c.digest == digest)
+
+    def has_uploaded(self, organisation: str, digest: str) -> bool:
+        return self.scalar(t.uploads.c.digest, t.uploads.c.organisation == organisation, t.uploads.c.digest == digest) is not None
+
+    def idempotent(self, organisation: str, key: str) -> tuple[str, str] | None:
+        table = t.idempotency
+        row = self.connection.execute(sa.select(table.c.request, table.c.made).where(table.c.organisation == organisation, table.c.key == key)).first()
+        return (row.request, row.made) if row else None
+
+    def remember(self, organisation: str, key: str, request: str, made: str) -> None:
+        self.insert(t.idempotency, organisation=organisation, key=key, request=request, made=made)

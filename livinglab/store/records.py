@@ -1,0 +1,63 @@
+"""Events, documents, logs and cursors."""
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from livinglab.domain.access import Document, Event
+from livinglab.domain.errors import Conflict
+from livinglab.store import tables as t
+from livinglab.store.base import Tables, seen_by
+
+
+class RecordTables(Tables):
+    """See the port."""
+
+    def emit(self, event: Event) -> int:
+        result = self.connection.execute(t.events.insert().values(
+            kind=event.kind, organisation=event.organisation, sandbox=event.sandbox, run=event.run, doc=event.model_dump_json(exclude={"id"})))  # fmt: skip
+        assert result.inserted_primary_key is not None  # noqa: S101 - a single row was inserted
+        return int(result.inserted_primary_key[0])
+
+    def events(self, after: int, limit: int, *, run: str | None = None, organisation: str | None = None,
+               sandboxes: Collection[str] | None = None) -> tuple[Event, ...]:  # fmt: skip
+        where = [t.events.c.id > after, *seen_by(t.events, organisation, sandboxes)]
+        if run:
+            where.append(t.events.c.run == run)
+        rows = self.connection.execute(sa.select(t.events.c.id, t.events.c.doc).where(*where).order_by(t.events.c.id).limit(limit))
+        return tuple(Event.model_validate_json(row.doc).model_copy(update={"id": row.id}) for row in rows)
+
+    def cursor(self, name: str) -> int:
+        return int(self.scalar(t.cursors.c.position, t.cursors.c.name == name) or 0)
+
+    def move_cursor(self, name: str, to: int) -> None:
+        self.put(t.cursors, {"name": name}, position=to)
+
+    def add_document(self, document: Document) -> None:
+        known = self.one(Document, t.documents, t.documents.c.subject == document.subject, t.documents.c.name == document.name)
+        if known is None:
+            self.insert(t.documents, subject=document.subject, name=document.name, doc=document.model_dump_json())
+        elif known.digest != document.digest:
+            msg = f"{document.name} of {document.subject} is already {known.digest}."
+            raise Conflict(msg)
+
+    def documents(self, subject: str) -> tuple[Document, ...]:
+        return self.many(Document, sa.select(t.documents.c.doc).where(t.documents.c.subject == subject).order_by(t.documents.c.name))
+
+    def append_log(self, attempt: str, role: str, offset: int, data: bytes) -> None:
+        size = self.log_size(attempt, role)
+        fresh = data[max(0, size - offset) :]
+        if fresh and offset <= size:
+            self.insert(t.logs, attempt=attempt, role=role, start=size, size=len(fresh), data=fresh)
+
+    def read_log(self, attempt: str, role: str, offset: int, limit: int) -> bytes:
+        rows = self.connection.execute(
+            sa.select(t.logs.c.start, t.logs.c.data)
+            .where(t.logs.c.attempt == attempt, t.logs.c.role == role, t.logs.c.start + t.logs.c.size > offset, t.logs.c.start < offset + limit)
+            .order_by(t.logs.c.start)
+        )
+        whole = b"".join(bytes(row.data)[max(0, offset - row.start) :] for row in rows)
+        return whole[:limit]
+
+    def log_size(self, attempt: str, role: str) -> int:
+        return int(self.scalar(sa.func.max(t.logs.c.start + t.logs.c.size), t.logs.c.attempt == attempt, t.logs.c.role == role) or 0)

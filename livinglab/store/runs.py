@@ -1,0 +1,107 @@
+"""Runs, attempts and the journal."""
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from livinglab.domain.errors import Conflict, StaleEpoch
+from livinglab.domain.run import Attempt, JournalEntry, Run, RunState, Step
+from livinglab.store import tables as t
+from livinglab.store.base import Tables, seconds, seen_by
+from livinglab.store.content import page
+
+_FINAL = tuple(state for state in RunState if state.final)
+_STEPS = {step: index for index, step in enumerate(Step)}
+
+
+class RunTables(Tables):
+    """See the port."""
+
+    def add_run(self, run: Run, attempt: Attempt) -> None:
+        self.insert(t.runs, id=run.id, plan=run.plan, ordinal=run.ordinal, pilot=run.pilot, organisation=run.organisation, sandbox=run.sandbox,
+                    site=run.site, state=run.state, created_at=seconds(run.created_at), doc=run.model_dump_json())  # fmt: skip
+        self.add_attempt(attempt)
+
+    def run(self, id_: str) -> Run | None:
+        return self.one(Run, t.runs, t.runs.c.id == id_)
+
+    def update_run(self, run: Run, before: Run) -> None:
+        self.replace(t.runs, [t.runs.c.id == run.id, t.runs.c.state == before.state], f"run {run.id}", state=run.state, doc=run.model_dump_json())
+
+    def runs(self, *, plan: str | None, organisation: str | None, sandboxes: Collection[str] | None, after: str | None,
+             limit: int) -> tuple[Run, ...]:  # fmt: skip
+        where = seen_by(t.runs, organisation, sandboxes)
+        if plan:
+            where.append(t.runs.c.plan == plan)
+        return self.many(Run, page(t.runs, where, after, limit))
+
+    def runs_under(self, plan: str) -> tuple[Run, ...]:
+        return self.many(Run, sa.select(t.runs.c.doc).where(t.runs.c.plan == plan).order_by(t.runs.c.ordinal))
+
+    def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:
+        where = (t.runs.c.organisation == organisation, t.runs.c.sandbox == sandbox, t.runs.c.created_at < seconds(created_at))
+        return int(self.scalar(sa.func.count(t.runs.c.id), *where))
+
+    def queue(self, site: str, limit: int) -> tuple[Run, ...]:
+        waiting = sa.select(t.runs.c.doc).where(t.runs.c.site == site, t.runs.c.state == RunState.QUEUED)
+        return self.many(Run, waiting.order_by(t.runs.c.created_at, t.runs.c.id).limit(limit))
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        site = self.scalar(t.runs.c.site, t.runs.c.id == attempt.run)
+        self.insert(t.attempts, id=attempt.id, run=attempt.run, number=attempt.number, site=site, created_at=seconds(attempt.created_at),
+                    **_attempt_columns(attempt))  # fmt: skip
+
+    def attempt(self, id_: str) -> Attempt | None:
+        return self.one(Attempt, t.attempts, t.attempts.c.id == id_)
+
+    def attempts(self, run: str) -> tuple[Attempt, ...]:
+        return self.many(Attempt, sa.select(t.attempts.c.doc).where(t.attempts.c.run == run).order_by(t.attempts.c.number))
+
+    def update_attempt(self, attempt: Attempt, epoch: int) -> None:
+        self._write_attempt(attempt, epoch)
+
+    def _write_attempt(self, attempt: Attempt, epoch: int) -> None:
+        where = (t.attempts.c.id == attempt.id, t.attempts.c.epoch == epoch)
+        if self.connection.execute(t.attempts.update().where(*where).values(**_attempt_columns(attempt))).rowcount != 1:
+            raise _stale(attempt.id, epoch)
+
+    def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool]) -> Attempt | None:
+        open_ = sa.select(t.attempts.c.doc).where(t.attempts.c.site == site, t.attempts.c.final.is_(False))
+        for attempt in self.many(Attempt, open_.order_by(t.attempts.c.created_at, t.attempts.c.id)):
+            free = attempt.owner is None or (attempt.lease_until is not None and attempt.lease_until <= now) or dead(attempt.owner)
+            if free:
+                taken = attempt.model_copy(update={"owner": owner, "epoch": attempt.epoch + 1, "lease_until": now + lease})
+                self._write_attempt(taken, attempt.epoch)
+                return taken
+        return None
+
+    def renew(self, attempt: str, epoch: int, until: datetime) -> None:
+        held = self.attempt(attempt)
+        if held is None:
+            raise _stale(attempt, epoch)
+        self._write_attempt(held.model_copy(update={"lease_until": until}), epoch)
+
+    def journal(self, attempt: str) -> Mapping[Step, JournalEntry]:
+        entries = self.many(JournalEntry, sa.select(t.journal.c.doc).where(t.journal.c.attempt == attempt))
+        return {entry.step: entry for entry in sorted(entries, key=lambda e: _STEPS[e.step])}
+
+    def write_journal(self, entry: JournalEntry, epoch: int) -> None:
+        if self.scalar(t.attempts.c.epoch, t.attempts.c.id == entry.attempt) != epoch:
+            raise _stale(entry.attempt, epoch)
+        known = self.one(JournalEntry, t.journal, t.journal.c.attempt == entry.attempt, t.journal.c.step == entry.step)
+        if known and known.status == "done":
+            if entry.status == "done" and known.data == JournalEntry.model_validate_json(entry.model_dump_json()).data:
+                return
+            msg = f"step {entry.step} of {entry.attempt} is done already."
+            raise Conflict(msg)
+        self.put(t.journal, {"attempt": entry.attempt, "step": entry.step}, status=entry.status, doc=entry.model_dump_json())
+
+
+def _attempt_columns(attempt: Attempt) -> dict[str, object]:
+    return {"state": attempt.state, "final": attempt.state in _FINAL, "owner": attempt.owner, "lease_until": seconds(attempt.lease_until),
+            "epoch": attempt.epoch, "doc": attempt.model_dump_json()}  # fmt: skip
+
+
+def _stale(attempt: str, epoch: int) -> StaleEpoch:
+    return StaleEpoch(f"attempt {attempt} is no longer at epoch {epoch}: another supervisor has it.")
