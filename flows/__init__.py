@@ -1,1 +1,1 @@
-"""Prefect flows: order, retries and schedules. A flow's body is calls to services."""
+"""Prefect: order and visibility. A flow's body is calls to the run engine."""

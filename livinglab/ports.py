@@ -82,6 +82,22 @@ class Artifacts(Protocol):
         ...
 
 
+class Images(Protocol):
+    """Normalised images among the blobs, as a site needs them."""
+
+    def tag(self, digest: str) -> str:
+        """The lab's own name for the image at an engine."""
+        ...
+
+    def config(self, digest: str) -> tuple[str, tuple[str, ...]]:
+        """The digest of the image's configuration, and those of its layers. `NotFound` if the image is not here."""
+        ...
+
+    def export(self, digest: str, out: BinaryIO) -> None:
+        """Write the image as an archive that an engine loads."""
+        ...
+
+
 class Vault(Protocol):
     """What an authority entrusted to the site, and to nobody else."""
 

@@ -10,6 +10,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -161,32 +162,41 @@ def _unpacked(stream: Any) -> Iterator[bytes]:
 # --- back to an archive -----------------------------------------------------------------------------------------------
 
 
-def config_digest(digest: str, artifacts: Artifacts) -> str:
-    """What an engine will call the image, derived from its manifest; `NotFound` if the image is not here."""
-    manifest = json.loads(artifacts.read(digest))
-    if manifest.get("mediaType") != MANIFEST_TYPE:
-        msg = f"{digest} is not an image."
-        raise NotFound(msg)
-    return str(manifest["config"]["digest"])
+@dataclass(frozen=True)
+class OciImages:
+    """The `Images` port over the blobs."""
 
+    artifacts: Artifacts
 
-def tag_of(digest: str) -> str:
-    """The lab's own name for an image; its uploader's names are dropped."""
-    return f"livinglab/image:{digest.removeprefix('sha256:')[:32]}"
+    def tag(self, digest: str) -> str:
+        """See the port; its uploader's names are dropped."""
+        return f"livinglab/image:{digest.removeprefix('sha256:')[:32]}"
 
+    def config(self, digest: str) -> tuple[str, tuple[str, ...]]:
+        """See the port."""
+        manifest = self._manifest(digest)
+        return str(manifest["config"]["digest"]), tuple(layer["digest"] for layer in manifest["layers"])
 
-def export(digest: str, artifacts: Artifacts, out: BinaryIO) -> None:
-    """Write the image as an archive that `docker load` takes, under the lab's own name."""
-    manifest = json.loads(artifacts.read(digest))
-    config = manifest["config"]["digest"].removeprefix("sha256:")
-    names = [layer["digest"].removeprefix("sha256:") + "/layer.tar" for layer in manifest["layers"]]
-    index = canonical([{"Config": f"{config}.json", "RepoTags": [tag_of(digest)], "Layers": names}])
-    with tarfile.open(fileobj=out, mode="w|") as tar:
-        _add(tar, f"{config}.json", io.BytesIO(artifacts.read("sha256:" + config)), manifest["config"]["size"])
-        for name, layer in {n: layer for n, layer in zip(names, manifest["layers"], strict=True)}.items():  # noqa: C416 - a layer that is there twice is written once
-            with artifacts.open(layer["digest"]) as stream:
-                _add(tar, name, stream, layer["size"])
-        _add(tar, "manifest.json", io.BytesIO(index), len(index))
+    def export(self, digest: str, out: BinaryIO) -> None:
+        """See the port: as `docker save` writes one."""
+        manifest = self._manifest(digest)
+        config = manifest["config"]["digest"].removeprefix("sha256:")
+        layers = {layer["digest"].removeprefix("sha256:") + "/layer.tar": layer for layer in manifest["layers"]}
+        names = [layer["digest"].removeprefix("sha256:") + "/layer.tar" for layer in manifest["layers"]]
+        index = canonical([{"Config": f"{config}.json", "RepoTags": [self.tag(digest)], "Layers": names}])
+        with tarfile.open(fileobj=out, mode="w|") as tar:
+            _add(tar, f"{config}.json", io.BytesIO(self.artifacts.read("sha256:" + config)), manifest["config"]["size"])
+            for name, layer in layers.items():
+                with self.artifacts.open(layer["digest"]) as stream:
+                    _add(tar, name, stream, layer["size"])
+            _add(tar, "manifest.json", io.BytesIO(index), len(index))
+
+    def _manifest(self, digest: str) -> dict[str, Any]:
+        manifest = json.loads(self.artifacts.read(digest))
+        if manifest.get("mediaType") != MANIFEST_TYPE:
+            msg = f"{digest} is not an image."
+            raise NotFound(msg)
+        return dict(manifest)
 
 
 def _add(tar: tarfile.TarFile, name: str, stream: BinaryIO, size: int) -> None:

@@ -114,13 +114,15 @@ class Supervisor:
         finally:
             done.set()
 
-    def steps(self, attempt: Attempt) -> Iterator[Progress]:
-        """Advance until the attempt is over or this process should stop; each value is where it stands.
+    def steps(self, attempt: Attempt, go_on: Callable[[], bool] = lambda: True) -> Iterator[Progress]:
+        """Advance while `go_on()`, until the attempt is over or this process should stop; each value is where it stands.
 
         A backend that is away is waited for: nothing is known, so nothing is decided.
         """
         while not self.stopping.is_set():
             try:
+                if not go_on():
+                    return
                 progress = self.engine.advance(attempt.id, attempt.epoch)
             except Unreachable as error:
                 log.warning("attempt %s waits: %s", attempt.id, error)

@@ -81,6 +81,11 @@ class Engine:
             waiting = ()
         return Progress(step=step, done=step is Step.SEAL, waiting=waiting)
 
+    def upcoming(self, attempt_id: str) -> Step | None:
+        """The step that `advance` would do next; None once the attempt is final."""
+        s = self.journal.situation(attempt_id)
+        return None if s.attempt.state.final else next_step(s)
+
     # --- stopping ------------------------------------------------------------------------------------------------------
 
     def _heed_stops(self, s: Situation) -> Situation:

@@ -14,12 +14,11 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.errors import NotFound as DockerNotFound
 
-from livinglab.artifacts import oci
 from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, NotFound, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area, Resources
 from livinglab.domain.run import JobKey
-from livinglab.ports import Artifacts, Clock, ContainerSpec, Handle, JobSpec, Limit, Observation, Outcome, Seen
+from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, Seen
 from livinglab.sites import docker_spec
 from livinglab.sites.attest import MARK, REPORT_LIMIT
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
@@ -43,14 +42,14 @@ class DockerSite:
         runtime: an engine's runtime other than its default, `runsc` for gVisor.
     """
 
-    def __init__(self, *, name: str, instance: str, root: Path, vault: Path, launcher: Path, artifacts: Artifacts, clock: Clock,
+    def __init__(self, *, name: str, instance: str, root: Path, vault: Path, launcher: Path, images: Images, clock: Clock,
                  runtime: str | None = None, url: str | None = None) -> None:  # fmt: skip
         self.name = name
         self.instance = instance
         self.root = root
         self.vault = vault
         self.launcher = launcher
-        self.artifacts = artifacts
+        self.images = images
         self.clock = clock
         self.runtime = runtime
         self._engine = _connect(url)
@@ -62,12 +61,12 @@ class DockerSite:
     def ensure_image(self, digest: str) -> str:
         """See the port. The engine's id must be the digest of the configuration that we normalised, or its layers must be ours."""
         with self._locked(f"image-{digest[7:39]}"):
-            tag, config = oci.tag_of(digest), oci.config_digest(digest, self.artifacts)
+            tag, (config, layers) = self.images.tag(digest), self.images.config(digest)
             found = self._inspect_image(tag)
             if found is None:
                 self._load(digest)
                 found = self._inspect_image(tag)
-            if found is None or (found["Id"] != config and not _same_image(found, config, self.artifacts)):
+            if found is None or (found["Id"] != config and not _same_layers(found, layers)):
                 msg = f"the engine made something else of image {digest}."
                 raise PlatformFault(msg)
             return str(found["Id"])
@@ -76,7 +75,7 @@ class DockerSite:
         archive = self.root / f"load-{digest[7:39]}.tar"
         try:
             with archive.open("wb") as out:
-                oci.export(digest, self.artifacts, out)
+                self.images.export(digest, out)
             with archive.open("rb") as stream, _translated():
                 for answer in self._engine.load_image(stream, quiet=True):
                     if "error" in answer:
@@ -145,7 +144,7 @@ class DockerSite:
                     msg = f"the area {mount.area!r} of {spec.attempt} is not there."
                     raise PlatformFault(msg)
             sources[mount.target] = source
-        image = self._inspect_image(oci.tag_of(container.image))
+        image = self._inspect_image(self.images.tag(container.image))
         if image is None:
             msg = f"image {container.image} is not at site {self.name}."
             raise PlatformFault(msg)
@@ -414,12 +413,7 @@ def _place(source: Path, target: Path) -> None:
         target.chmod(0o444)
 
 
-def _same_image(found: dict[str, Any], config: str, artifacts: Artifacts) -> bool:
+def _same_layers(found: dict[str, Any], layers: tuple[str, ...]) -> bool:
     """An engine that names images by another digest than their configuration's must at least have our layers, and no configuration of its own."""
-    import json  # noqa: PLC0415
-
-    ours = json.loads(artifacts.read(config))
     own = found.get("Config") or {}
-    return found["RootFS"]["Layers"] == ours["rootfs"]["diff_ids"] and not any(own.get(k) for k in ("Env", "Entrypoint", "Cmd", "Volumes", "User"))
-
-
+    return tuple(found["RootFS"]["Layers"]) == layers and not any(own.get(k) for k in ("Env", "Entrypoint", "Cmd", "Volumes", "User"))

@@ -1,0 +1,165 @@
+"""The only place that chooses implementations. Each door asks for what it needs, and only that is imported and opened."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livinglab.domain.errors import Invalid, unknown_name
+from livinglab.ports import Artifacts, Clock, Site, Store
+from livinglab.services.access import Access
+from livinglab.services.applications import Applications
+from livinglab.services.dossiers import Dossiers
+from livinglab.services.images import Images
+from livinglab.services.plans import Plans
+from livinglab.services.recording import Recorder
+from livinglab.services.runs import Runs
+from livinglab.services.sandboxes import Sandboxes
+from livinglab.settings import Settings
+
+if TYPE_CHECKING:
+    import threading
+
+    from livinglab.dispatch.supervisor import Carry, Supervisor
+    from livinglab.dispatch.worker import Worker
+    from livinglab.evidence.keys import KeySigner
+    from livinglab.services.engine import Boundary, Engine
+
+
+class SystemClock:
+    """The machine's clock, in UTC."""
+
+    def now(self) -> datetime:
+        """See the port."""
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What every process of the lab shares. It holds no key, no Docker socket and no hidden data: see `worker`."""
+
+    settings: Settings
+    store: Store
+    artifacts: Artifacts
+    clock: Clock
+
+    @cached_property
+    def _unsigned(self) -> Recorder:
+        return Recorder(self.clock)
+
+    @cached_property
+    def access(self) -> Access:
+        """Tokens and keys."""
+        return Access(self.store, self.clock)
+
+    @cached_property
+    def sandboxes(self) -> Sandboxes:
+        """Specifications."""
+        return Sandboxes(self.store, self.clock, self._unsigned)
+
+    @cached_property
+    def images(self) -> Images:
+        """Uploads."""
+        from livinglab.artifacts.oci import ingest
+
+        return Images(self.store, self.artifacts, ingest, self.settings.upload_limit)
+
+    @cached_property
+    def applications(self) -> Applications:
+        """Pilots."""
+        return Applications(self.store, self.clock, self._unsigned)
+
+    @cached_property
+    def plans(self) -> Plans:
+        """Plans and their signatures."""
+        return Plans(self.store, self.clock, self._unsigned)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Runs."""
+        return Runs(self.store, self.clock, self._unsigned, self.artifacts)
+
+    @cached_property
+    def dossiers(self) -> Dossiers:
+        """Evidence, bundled."""
+        return Dossiers(self.store, self.artifacts)
+
+
+def open_lab(settings: Settings | None = None) -> Lab:
+    """The lab, with its database migrated. `Invalid` or `Unreachable` if the database cannot be used."""
+    from livinglab.artifacts.blobs import FileArtifacts
+    from livinglab.store.sql import open_store
+
+    settings = settings or Settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return Lab(settings=settings, store=open_store(settings.database_url), artifacts=FileArtifacts(settings.home / "blobs"), clock=SystemClock())
+
+
+def lab_signer(settings: Settings) -> "KeySigner":
+    """The lab's key, made at the first start."""
+    from livinglab.evidence.keys import KeySigner, new_key
+
+    path = settings.lab_key_path
+    return KeySigner.load(path) if path.exists() else new_key(path)
+
+
+def open_site(lab: Lab, name: str) -> Site:
+    """The site of that name; `Invalid` with the known names otherwise."""
+    if name != "docker":
+        raise unknown_name("site", name, ["docker"])
+    from livinglab.artifacts.oci import OciImages
+    from livinglab.sites.docker import DockerSite
+
+    settings = lab.settings
+    launcher = settings.launcher_path
+    if not launcher.is_file():
+        msg = f"there is no launcher at {launcher}."
+        raise Invalid(msg, where="launcher", hint="Build it with infra/launcher/build.sh, or set LIVINGLAB_LAUNCHER.")
+    return DockerSite(name=name, instance=settings.instance, root=settings.home / "work" / name, vault=settings.vault_path, launcher=launcher,
+                      images=OciImages(lab.artifacts), clock=lab.clock, runtime=settings.docker_runtime, url=settings.docker_url)  # fmt: skip
+
+
+def open_engine(lab: Lab, site: Site, boundary: "Boundary | None" = None) -> "Engine":
+    """The run engine of a site, with the lab's key."""
+    from livinglab.artifacts.vault import FileVault
+    from livinglab.services.engine import Engine
+    from livinglab.sites.attest import attest
+
+    scratch: Path = lab.settings.home / "work" / "engine"
+    return Engine(store=lab.store, site=site, artifacts=lab.artifacts, recorder=Recorder(lab.clock, lab_signer(lab.settings)),
+                  vault=FileVault(lab.settings.vault_path), attest=attest, work=scratch, boundary=boundary or (lambda _place: None))  # fmt: skip
+
+
+def open_supervisor(lab: Lab, site: str, *, slots: int | None = None, boundary: "Boundary | None" = None) -> "Supervisor":
+    """What carries a site's attempts."""
+    from livinglab.dispatch.supervisor import Supervisor
+
+    engine = open_engine(lab, open_site(lab, site), boundary)
+    return Supervisor(store=lab.store, engine=engine, clock=lab.clock, slots=slots or lab.settings.slots)
+
+
+def open_worker(lab: Lab, site: str, *, slots: int | None = None, stopping: "threading.Event | None" = None) -> "Worker":
+    """A worker of a site: with Prefect and MLflow where the settings name them, without where they don't."""
+    from functools import partial
+
+    from livinglab.dispatch.inline import carry_inline
+    from livinglab.dispatch.projector import Projector
+    from livinglab.dispatch.worker import Worker
+
+    settings = lab.settings
+    supervisor = open_supervisor(lab, site, slots=slots)
+    if stopping:
+        supervisor.stopping = stopping
+    carry: Carry = partial(carry_inline, supervisor)
+    if settings.prefect_url:
+        from livinglab.dispatch.prefect import PrefectDispatch, configure
+
+        configure(settings.prefect_url)
+        carry = PrefectDispatch(supervisor, pool=site).carry
+    projectors = []
+    if settings.mlflow_url:
+        from livinglab.tracking.mlflow import MlflowTracker
+
+        projectors.append(Projector(lab.store, MlflowTracker(lab.store, lab.artifacts, settings.mlflow_url), "mlflow"))
+    return Worker(supervisor=supervisor, carry=carry, projectors=projectors)

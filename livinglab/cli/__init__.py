@@ -1,0 +1,84 @@
+"""`livinglab …`: a group whose commands are imported when they are called, so that `--help` answers at once."""
+
+import importlib
+import json
+import sys
+from typing import Any
+
+import click
+
+from livinglab import __version__
+from livinglab.domain.errors import LivingLabError, Unreachable
+
+COMMANDS = {
+    "submit": ("pilots", "Bring a pilot: upload its image and its manifest."),
+    "plan": ("plans", "Propose a plan for a pilot, or look at one."),
+    "sign": ("plans", "Sign a plan with your own key."),
+    "run": ("runs", "Ask for a run under a plan, and follow it."),
+    "watch": ("runs", "Follow a run until it is over."),
+    "verdict": ("runs", "Show a run's verdict, criterion by criterion."),
+    "why": ("runs", "Say why a run stands where it stands."),
+    "logs": ("runs", "Print what a run's pilot wrote."),
+    "cancel": ("runs", "Stop a run."),
+    "dossier": ("plans", "Download a plan's evidence."),
+    "verify": ("verify", "Check a dossier, offline."),
+    "pilot": ("pilots", "Check a pilot's manifest."),
+    "sandbox": ("sandboxes", "Check, prepare and register a sandbox."),
+    "key": ("keys", "Make and register signing keys."),
+    "token": ("operators", "Issue, list and revoke tokens."),
+    "serve": ("operators", "Run the API."),
+    "worker": ("operators", "Carry the runs of a site."),
+}
+"""Command → the module that has it, and its line in the help."""
+
+TRANSIENT = 75  # EX_TEMPFAIL
+FAILED = 1
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"livinglab.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_module, line) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from livinglab.domain.errors import unknown_name
+
+            raise click.UsageError(str(unknown_name("command", args[0], COMMANDS)), ctx) from error
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def group() -> None:
+    """The living lab: pilots measured against criteria that were fixed beforehand, with evidence that a stranger can check."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """The entry point. Errors are sentences; exit codes are 0 (well), 1 (not), 2 (misused), 75 (try again later)."""
+    try:
+        group.main(args, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except LivingLabError as error:
+        click.echo(f"livinglab: {error}", err=True)
+        sys.exit(TRANSIENT if isinstance(error, Unreachable) else FAILED)
+
+
+def echo_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,125 @@
+"""A client of the public API: what the commands for participants and authorities are made of."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import httpx
+
+from livinglab.domain.errors import Conflict, Forbidden, Invalid, LivingLabError, NotFound, PlatformFault, Refused, TooLarge, Unauthenticated, Unreachable
+
+DEFAULT_API = "http://127.0.0.1:8420"
+CHUNK = 1 << 20
+
+_ERRORS: dict[int, type[LivingLabError]] = {
+    401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: Invalid, 500: PlatformFault, 503: Unreachable}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Client:
+    """Calls to one API with one token. Every problem document becomes the domain error that it came from."""
+
+    http: httpx.Client
+
+    def get(self, path: str, **params: Any) -> Any:
+        """A JSON document."""
+        return self._call("GET", path, params=params).json()
+
+    def post(self, path: str, document: Any, **headers: str) -> Any:
+        """Send a JSON document; its answer."""
+        return self._call("POST", path, json=document, headers={k.replace("_", "-"): v for k, v in headers.items()}).json()
+
+    def send(self, method: str, path: str, content: bytes, media_type: str) -> Any:
+        """Send bytes as they are; the answer's document."""
+        return self._call(method, path, content=content, headers={"Content-Type": media_type}).json()
+
+    def read(self, path: str, **params: Any) -> httpx.Response:
+        """A response with bytes."""
+        return self._call("GET", path, params=params)
+
+    def upload(self, path: Path, progress: Callable[[int], None] = lambda _size: None) -> str:
+        """Upload an image's archive; its digest."""
+
+        def chunks(file: BinaryIO) -> Iterator[bytes]:
+            while chunk := file.read(CHUNK):
+                progress(len(chunk))
+                yield chunk
+
+        with path.open("rb") as file:
+            answer = self._call("POST", "/v1/images", content=chunks(file), headers={"Content-Type": "application/x-tar"}, timeout=600)
+        return str(answer.json()["digest"])
+
+    def events(self, run: str, after: int = 0) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """(id, kind, data) of a run's events until it is over; taken up again where the connection broke."""
+        import json
+        import time
+
+        while True:
+            try:
+                with self.http.stream("GET", f"/v1/runs/{run}/events", headers={"Last-Event-ID": str(after)}, timeout=httpx.Timeout(10, read=60)) as answer:
+                    if answer.is_error:
+                        answer.read()
+                        raise error_of(answer)
+                    fields: dict[str, str] = {}
+                    for line in answer.iter_lines():
+                        if line:
+                            name, _, value = line.partition(": ")
+                            fields[name] = value
+                        elif "id" in fields:
+                            after = int(fields["id"])
+                            yield after, fields["event"], json.loads(fields["data"])
+                            fields = {}
+                    return
+            except httpx.TransportError:
+                time.sleep(1)  # the server went away in the middle: back off, then go on from the last event
+
+    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            answer = self.http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            msg = f"the API at {self.http.base_url} does not answer ({type(error).__name__})."
+            raise Unreachable(msg, hint="Is it running? `livinglab serve`, or `make up`.") from error
+        if answer.is_error:
+            raise error_of(answer)
+        return answer
+
+
+def error_of(answer: httpx.Response) -> LivingLabError:
+    """The domain error that a problem document came from."""
+    try:
+        document = answer.json()
+        detail, hint, reasons = str(document["detail"]), document.get("hint"), document.get("reasons")
+    except (ValueError, KeyError, TypeError):
+        detail, hint, reasons = f"the API answered {answer.status_code}: {answer.text[:200]}", None, None
+    if reasons:
+        return Refused(detail, hint=hint)
+    return _ERRORS.get(answer.status_code, LivingLabError)(detail, hint=hint)
+
+
+def connect(api: str | None = None, token: str | None = None) -> Client:
+    """A client of `api` with `token` (both by default from the environment)."""
+    token = token or os.environ.get("LIVINGLAB_TOKEN")
+    if not token:
+        msg = "a token is needed: --token, or LIVINGLAB_TOKEN."
+        raise Unauthenticated(msg, hint="The operator issues one: livinglab token issue.")
+    base = api or os.environ.get("LIVINGLAB_API") or DEFAULT_API
+    return Client(httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False))
+
+
+def remote(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that talks to the API: it gets a `client`."""
+    import functools
+
+    @click.option("--api", envvar="LIVINGLAB_API", help=f"The API's address [default: {DEFAULT_API}].")
+    @click.option("--token", envvar="LIVINGLAB_TOKEN", help="A bearer token; better given by LIVINGLAB_TOKEN.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, api: str | None, token: str | None, **options: Any) -> Any:
+        return function(*args, client=connect(api, token), **options)
+
+    return wrapped
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -1,0 +1,97 @@
+"""What operators run."""
+
+import logging
+import signal
+import threading
+from datetime import timedelta
+
+import click
+
+from livinglab.cli import echo_json
+from livinglab.cli.client import as_json
+from livinglab.domain.sandbox import Role
+
+
+@click.group()
+def token() -> None:
+    """Tokens of organisations."""
+
+
+@token.command()
+@click.argument("organisation")
+@click.option("--role", "roles", multiple=True, required=True, help="SANDBOX=ROLE; may be given more than once. Roles: " + ", ".join(Role) + ".")
+@click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="How long it holds.")
+@click.option("--label", default="")
+def issue(organisation: str, roles: tuple[str, ...], days: int, label: str) -> None:
+    """Issue a token. It is printed once, and kept nowhere."""
+    from livinglab.bootstrap import open_lab
+    from livinglab.domain.errors import unknown_name
+
+    granted: dict[str, Role] = {}
+    for pair in roles:
+        sandbox, _, role = pair.partition("=")
+        if role not in list(Role):
+            raise unknown_name("role", role, list(Role), where="--role")
+        granted[sandbox] = Role(role)
+    _token, secret = open_lab().access.issue_token(organisation, granted, label=label, lifetime=timedelta(days=days))
+    click.echo(secret)
+
+
+@token.command(name="list")
+@as_json
+def list_(*, as_json: bool) -> None:
+    """List tokens, without their secrets."""
+    from livinglab.bootstrap import open_lab
+
+    tokens = open_lab().access.tokens()
+    if as_json:
+        echo_json([t.model_dump(mode="json", exclude={"hash"}) for t in tokens])
+        return
+    for t in tokens:
+        state = "revoked" if t.revoked_at else f"until {t.expires_at:%Y-%m-%d}" if t.expires_at else "without end"
+        click.echo(f"{t.id}  {t.organisation}  {', '.join(f'{s}={r}' for s, r in t.roles.items())}  {state}  {t.label}")
+
+
+@token.command()
+@click.argument("token_id")
+def revoke(token_id: str) -> None:
+    """Revoke a token by its id."""
+    from livinglab.bootstrap import open_lab
+
+    open_lab().access.revoke_token(token_id)
+    click.echo(f"{token_id} is revoked.")
+
+
+@click.command()
+@click.option("--host", help="[default: from the settings, 127.0.0.1]")
+@click.option("--port", type=int, help="[default: from the settings, 8420]")
+def serve(host: str | None, port: int | None) -> None:
+    """Run the API. It holds no key, no Docker socket and no hidden data."""
+    import uvicorn
+
+    from livinglab.settings import Settings
+
+    settings = Settings()
+    uvicorn.run("sandbox_api.app:create_app", factory=True, host=host or settings.api_host, port=port or settings.api_port, log_level="warning",
+                timeout_graceful_shutdown=2)  # fmt: skip
+
+
+@click.command()
+@click.option("--site", default="docker", show_default=True)
+@click.option("--slots", type=click.IntRange(1), help="How many attempts at a time [default: one per core].")
+@click.option("--once", is_flag=True, help="End when nothing is left to carry.")
+def worker(site: str, slots: int | None, *, once: bool) -> None:
+    """Carry the runs of a site. Several may run; a run has one of them at a time, and the next one goes on where one was killed."""
+    from livinglab.bootstrap import open_lab, open_worker
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    work = open_worker(open_lab(), site, slots=slots, stopping=stopping)
+    logging.getLogger("livinglab").info("carrying the runs of site %s, %d at a time", site, work.supervisor.slots)
+    # Not in the main thread, which hears the signals (Prefect would take them for itself).
+    thread = threading.Thread(target=work.serve, kwargs={"until_idle": once}, name="worker")
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.5)

@@ -1,0 +1,70 @@
+"""Bringing a pilot."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from livinglab.cli import echo_json
+from livinglab.cli.client import Client, as_json, remote
+from livinglab.domain.errors import Invalid
+
+
+def load_yaml(path: Path) -> Any:
+    """A YAML document; `Invalid` with line and column if it is none."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Invalid(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--image", required=True, help="The image's archive (`docker save IMAGE > pilot.tar`), or the digest of one that was uploaded.")
+@as_json
+@remote
+def submit(manifest: Path, image: str, client: Client, *, as_json: bool) -> None:
+    """Bring a pilot into its sandbox: MANIFEST is a pilot.yaml."""
+    document = load_yaml(manifest)
+    if not image.startswith("sha256:"):
+        image = upload(client, Path(image), quiet=as_json)
+    pilot = client.post("/v1/pilots", {"manifest": document, "image": image})
+    if as_json:
+        echo_json(pilot)
+    else:
+        click.echo(f"{pilot['id']} is {pilot['state']} in sandbox {pilot['sandbox']} (image {image[:19]}…).")
+
+
+def upload(client: Client, archive: Path, *, quiet: bool = False) -> str:
+    """Upload an archive with a progress bar; its digest."""
+    if not archive.is_file():
+        raise Invalid(f"there is no archive {archive}.", hint="Make one: docker save IMAGE > pilot.tar")
+    if quiet:
+        return client.upload(archive)
+    with click.progressbar(length=archive.stat().st_size, label=f"uploading {archive.name}") as bar:
+        return client.upload(archive, bar.update)
+
+
+@click.group()
+def pilot() -> None:
+    """Pilots before they are brought."""
+
+
+@pilot.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def check(file: Path, *, as_json: bool) -> None:
+    """Check a manifest without sending it anywhere."""
+    from livinglab.domain.pilot import PilotManifest
+    from livinglab.domain.tasks import task_family
+    from livinglab.services.sandboxes import parse
+
+    manifest = parse(PilotManifest, load_yaml(file), "manifest")
+    family = task_family(manifest.task, where="task")
+    if as_json:
+        echo_json({"ok": True, "digest": manifest.digest})
+    else:
+        click.echo(f"{file}: a pilot for {manifest.sandbox!r}, task {family.name!r}; it writes /out/{family.output}.parquet or .csv.")
+        click.echo(f"digest {manifest.digest}")

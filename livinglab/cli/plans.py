@@ -1,0 +1,86 @@
+"""Plans: proposing, signing, and taking the evidence home."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import click
+
+from livinglab.cli import echo_json
+from livinglab.cli.client import Client, as_json, remote
+from livinglab.domain.canonical import parse_json, sha256
+from livinglab.domain.errors import EvidenceBroken, Invalid
+
+
+@click.group()
+def plan() -> None:
+    """Plans."""
+
+
+@plan.command()
+@click.argument("pilot")
+@click.option("--objective", "objectives", multiple=True, required=True, help="What the pilot is to show; may be given more than once.")
+@click.option("--safeguard", "safeguards", multiple=True)
+@click.option("--from", "valid_from", type=click.DateTime(["%Y-%m-%d"]), help="First day [default: today].")
+@click.option("--until", "valid_until", type=click.DateTime(["%Y-%m-%d"]), help="Last day [default: in 180 days].")
+@as_json
+@remote
+def propose(pilot: str, objectives: tuple[str, ...], safeguards: tuple[str, ...], valid_from: date | None, valid_until: date | None,
+            client: Client, *, as_json: bool) -> None:  # fmt: skip
+    """Freeze a plan for PILOT: criteria, data, images and isolation by digest."""
+    first = valid_from or date.today()  # noqa: DTZ011 - the parties' own calendar
+    last = valid_until or first + timedelta(days=180)
+    made = client.post("/v1/plans", {"pilot": pilot, "objectives": list(objectives), "safeguards": list(safeguards),
+                                     "valid_from": f"{first:%Y-%m-%d}", "valid_until": f"{last:%Y-%m-%d}"})  # fmt: skip
+    if as_json:
+        echo_json(made)
+    else:
+        click.echo(f"{made['body']['id']} is {made['state']}; both sides sign {made['digest']}.")
+
+
+@plan.command()
+@click.argument("plan_id", metavar="PLAN")
+@remote
+def show(plan_id: str, client: Client) -> None:
+    """Print a plan."""
+    echo_json(client.get(f"/v1/plans/{plan_id}"))
+
+
+@click.command()
+@click.argument("plan_id", metavar="PLAN")
+@click.option("--key", "key_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your private key; it stays here.")
+@click.option("--as", "role", required=True, type=click.Choice(["participant", "authority"]))
+@as_json
+@remote
+def sign(plan_id: str, key_file: Path, role: str, client: Client, *, as_json: bool) -> None:
+    """Sign a plan. The plan's own bytes are fetched and digested here: what is signed is what was read, not what the server says of it."""
+    from livinglab.domain.plan import PlanBody
+    from livinglab.evidence import dsse, statements
+    from livinglab.evidence.keys import KeySigner
+
+    signer = KeySigner.load(key_file)
+    data = client.read(f"/v1/plans/{plan_id}/body").content
+    body = PlanBody.model_validate(parse_json(data))
+    if body.encode()[0] != data or body.id != plan_id:
+        raise EvidenceBroken("the plan's bytes are not canonical, or of another plan", where=plan_id)
+    organisation = body.participant if role == "participant" else body.authority
+    statement = statements.plan_signature(plan=plan_id, version=body.version, digest=sha256(data), role=role, organisation=organisation)
+    signed = client.send("POST", f"/v1/plans/{plan_id}/signatures", signer.sign(statement, dsse.IN_TOTO), "application/vnd.dsse+json")
+    if as_json:
+        echo_json(signed)
+    else:
+        click.echo(f"{organisation} signed {sha256(data)[:19]}… as {role}; {plan_id} is {signed['state']}.")
+
+
+@click.command()
+@click.argument("plan_id", metavar="PLAN")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it [default: PLAN.zip].")
+@remote
+def dossier(plan_id: str, out: Path | None, client: Client) -> None:
+    """Download a plan's dossier, for `livinglab verify`."""
+    out = out or Path(f"{plan_id}.zip")
+    answer = client.read(f"/v1/plans/{plan_id}/dossier")
+    digest = answer.headers["Digest"]
+    if sha256(answer.content) != digest:
+        raise Invalid("the download is incomplete: its digest is not the one that the API gave.", hint="Try again.")
+    out.write_bytes(answer.content)
+    click.echo(f"{out}: {len(answer.content)} bytes, {digest}")

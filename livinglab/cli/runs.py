@@ -1,0 +1,125 @@
+"""Runs."""
+
+import secrets
+import sys
+import time
+
+import click
+
+from livinglab.cli import echo_json
+from livinglab.cli.client import Client, as_json, remote
+
+run_argument = click.argument("run_id", metavar="RUN")
+
+
+@click.command()
+@click.argument("plan_id", metavar="PLAN")
+@click.option("--site", default="docker", show_default=True)
+@click.option("--idempotency-key", help="Asking twice with the same key is asking once [default: a fresh one].")
+@click.option("--detach", is_flag=True, help="Do not follow the run.")
+@as_json
+@remote
+def run(plan_id: str, site: str, idempotency_key: str | None, client: Client, *, detach: bool, as_json: bool) -> None:
+    """Ask for a run under PLAN, and follow it to its verdict."""
+    made = client.post("/v1/runs", {"plan": plan_id, "site": site}, Idempotency_Key=idempotency_key or secrets.token_hex(8))
+    if as_json and detach:
+        echo_json(made)
+        return
+    if not as_json:
+        click.echo(f"{made['id']} is {made['state']} (measured run {made['ordinal']} of the plan).")
+    if not detach:
+        _follow(client, made["id"], as_json=as_json)
+
+
+@click.command()
+@run_argument
+@as_json
+@remote
+def watch(run_id: str, client: Client, *, as_json: bool) -> None:
+    """Follow a run until it is over."""
+    _follow(client, run_id, as_json=as_json)
+
+
+def _follow(client: Client, run_id: str, *, as_json: bool) -> None:
+    if as_json:
+        for id_, kind, event in client.events(run_id):
+            echo_json({"id": id_, "kind": kind, **event})
+        return
+    from rich.console import Console
+
+    from livinglab.cli.show import follow, show_verdict
+
+    console = Console()
+    ended = follow(client, run_id, console)
+    if ended["state"] == "completed":
+        show_verdict(client, run_id, console)
+    else:
+        console.print(client.get(f"/v1/runs/{run_id}/why")["sentence"])
+        sys.exit(1)
+
+
+@click.command()
+@run_argument
+@as_json
+@remote
+def verdict(run_id: str, client: Client, *, as_json: bool) -> None:
+    """Show a run's verdict, criterion by criterion."""
+    if as_json:
+        echo_json(client.get(f"/v1/runs/{run_id}/verdict"))
+        return
+    from rich.console import Console
+
+    from livinglab.cli.show import show_verdict
+
+    show_verdict(client, run_id, Console())
+
+
+@click.command()
+@run_argument
+@as_json
+@remote
+def why(run_id: str, client: Client, *, as_json: bool) -> None:
+    """Say why a run stands where it stands, whose doing that is, and what happens next."""
+    answer = client.get(f"/v1/runs/{run_id}/why")
+    if as_json:
+        echo_json(answer)
+    else:
+        click.echo(f"{answer['sentence']} {answer['next']}" + (f" (the site says: {answer['backend']})" if answer["backend"] else ""))
+
+
+@click.command()
+@run_argument
+@click.option("--role", type=click.Choice(["prepare", "pilot", "decode", "measure"]), default="pilot", show_default=True)
+@click.option("--follow", is_flag=True, help="Go on until the run is over.")
+@remote
+def logs(run_id: str, role: str, client: Client, *, follow: bool) -> None:
+    """Print what a container of the run wrote. Control characters are shown, not obeyed."""
+    offset = 0
+    while True:
+        over = client.get(f"/v1/runs/{run_id}")["run"]["state"] in ("completed", "failed", "refused", "cancelled")
+        answer = client.read(f"/v1/runs/{run_id}/logs", role=role, offset=offset)
+        offset = int(answer.headers["X-Next-Offset"])
+        click.echo(_harmless(answer.content.decode(errors="replace")), nl=False)
+        if not answer.content and (over or not follow):
+            return
+        if not answer.content:
+            time.sleep(0.5)  # between polls of a run that goes on
+
+
+def _harmless(text: str) -> str:
+    """A pilot's bytes must not move the cursor of whoever reads them."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+@click.command()
+@run_argument
+@click.option("--reason", default="no reason given", show_default=True)
+@as_json
+@remote
+def cancel(run_id: str, reason: str, client: Client, *, as_json: bool) -> None:
+    """Stop a run: it is cancelled once its containers were seen dead."""
+    stopped = client.post(f"/v1/runs/{run_id}/cancel", {"reason": reason})
+    if as_json:
+        echo_json(stopped)
+    else:
+        click.echo(f"{run_id} is {stopped['state']}.")

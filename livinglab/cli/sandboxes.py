@@ -1,0 +1,87 @@
+"""Sandboxes: what an authority does before it opens one."""
+
+import importlib.util
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from livinglab.cli import echo_json
+from livinglab.cli.client import Client, as_json, remote
+from livinglab.cli.pilots import load_yaml, upload
+from livinglab.domain.errors import Invalid
+
+
+@click.group()
+def sandbox() -> None:
+    """Sandboxes."""
+
+
+@sandbox.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def check(file: Path, *, as_json: bool) -> None:
+    """Check a specification: schema, metrics, slices, contradictions."""
+    from livinglab.domain.sandbox import SandboxSpec
+    from livinglab.services.sandboxes import parse
+
+    spec = parse(SandboxSpec, load_yaml(file), "sandbox")
+    criteria = spec.frozen_criteria()
+    if as_json:
+        echo_json({"ok": True, "digest": spec.digest, "criteria": criteria.digest})
+        return
+    click.echo(f"{file}: {spec.id} version {spec.version}, {len(criteria.gates)} gates and {len(spec.criteria) - len(criteria.gates)} advisories.")
+    if not criteria.gates:
+        click.echo("It has no gate, so every verdict will be NOT_EVALUABLE.", err=True)
+    click.echo(f"specification {spec.digest}\ncriteria      {criteria.digest} (for {criteria.measured_runs} measured runs)")
+
+
+@sandbox.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--vault", type=click.Path(file_okay=False, path_type=Path), help="The site's vault [default: that of the settings].")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where to write the bindings, for `register`.")
+@click.option("--secret", envvar="LIVINGLAB_SANDBOX_SECRET", help="Hexadecimal, ≥ 128 bits; only to repeat a split [default: a fresh one].")
+def prepare(folder: Path, vault: Path | None, out: Path, secret: str | None) -> None:
+    """Draw the secret, split the data with it, and place both in the site's vault. Runs FOLDER/data/make.py."""
+    from livinglab.artifacts.vault import FileVault
+    from livinglab.settings import Settings
+
+    place = FileVault(vault or Settings().vault_path)
+    drawn, commitment = place.new_secret(bytes.fromhex(secret) if secret else None)
+    with tempfile.TemporaryDirectory() as scratch:
+        _make(folder / "data" / "make.py", Path(scratch), drawn)
+        participant, hidden = place.add(Path(scratch) / "participant"), place.add(Path(scratch) / "hidden")
+    bindings = {"participant_data": participant.model_dump(), "hidden_data": hidden.model_dump(), "commitment": commitment}
+    out.write_text(json.dumps(bindings, indent=2) + "\n")
+    click.echo(f"{out}: the participant's data {participant.digest[:19]}…, hidden data {hidden.digest[:19]}…, commitment {commitment[:19]}…")
+
+
+def _make(script: Path, out: Path, secret: bytes) -> None:
+    """The sandbox's own `make(out, secret)`, which writes participant/ and hidden/."""
+    if not script.is_file():
+        raise Invalid(f"there is no {script}.", hint="It defines make(out: Path, secret: bytes), which writes participant/ and hidden/.")
+    spec = importlib.util.spec_from_file_location("sandbox_data", script)
+    assert spec and spec.loader  # noqa: S101, PT018 - a file that is there has a loader
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.make(out, secret)
+
+
+@sandbox.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--bindings", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What `prepare` wrote.")
+@click.option("--harness", required=True, help="The harness image's archive, or the digest of one that was uploaded.")
+@as_json
+@remote
+def register(file: Path, bindings: Path, harness: str, client: Client, *, as_json: bool) -> None:
+    """Register FILE (a sandbox.yaml) with its data and its harness."""
+    document = load_yaml(file)
+    if not harness.startswith("sha256:"):
+        harness = upload(client, Path(harness), quiet=as_json)
+    answer = client.post("/v1/sandboxes", {"spec": document, "harness_image": harness, **json.loads(bindings.read_text())})
+    if as_json:
+        echo_json(answer)
+    else:
+        click.echo(f"{answer['id']} version {answer['version']} is registered: criteria {answer['criteria']}")

@@ -1,0 +1,99 @@
+"""Attempts as Prefect flow runs, in the site's work pool, within this long-lived process.
+
+Prefect shows and conducts; it decides nothing. Where its server is away, or dies under a flow, the attempt is carried
+inline: the database is the truth, and the engine goes on from the journal either way.
+"""
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from livinglab.dispatch.carrier import Carrier
+from livinglab.dispatch.inline import carry_inline
+from livinglab.dispatch.supervisor import Supervisor
+from livinglab.domain.run import Attempt
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+log = logging.getLogger(__name__)
+
+POOL_TYPE = "livinglab"
+WATCH_SECONDS = 2.0
+"""How often a flow run is looked at for a cancel that was asked for in Prefect."""
+
+
+def configure(url: str) -> None:
+    """Point this process's Prefect at its server. Before prefect is imported, since it reads the environment then."""
+    os.environ["PREFECT_API_URL"] = url
+    # A server that is away is found out in seconds; the attempt does not wait for it.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
+    for name, value in (("PREFECT_SERVER_ANALYTICS_ENABLED", "false"), ("DO_NOT_TRACK", "1")):
+        os.environ[name] = value
+
+
+@dataclass(frozen=True)
+class PrefectDispatch:
+    """Carries each attempt as a flow run."""
+
+    supervisor: Supervisor
+    pool: str
+
+    def carry(self, attempt: Attempt) -> None:
+        """Carry an attempt to its end: by a flow run, and inline if Prefect cannot."""
+        try:
+            asyncio.run(self._carry(attempt))
+        except Exception as error:  # noqa: BLE001 - whatever ails Prefect must not ail the run
+            log.warning("Prefect could not carry %s (%s: %s); going on without it", attempt.id, type(error).__name__, error)
+        carry_inline(self.supervisor, attempt)
+
+    async def _carry(self, attempt: Attempt) -> None:
+        from prefect.client.orchestration import get_client
+        from prefect.flow_engine import run_flow_async
+
+        (entry,) = entry_points(group="livinglab.flows", name="attempt")
+        flow, carrying = entry.load()
+        carrier = Carrier(self.supervisor, attempt)
+        async with get_client() as client:
+            flow_run = await self._flow_run(client, flow, attempt)
+            watching = asyncio.create_task(self._watch(client, flow_run.id, carrier))
+            token = carrying.set(carrier)
+            try:
+                await run_flow_async(flow, flow_run=flow_run, parameters={"attempt": attempt.id}, return_type="state")
+            finally:
+                carrying.reset(token)
+                watching.cancel()
+
+    async def _flow_run(self, client: "PrefectClient", flow: Any, attempt: Attempt) -> "FlowRun":
+        """The attempt's flow run: the one that a killed worker left, entered again, or a new one."""
+        from prefect.client.schemas.actions import WorkPoolCreate
+        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+        from prefect.exceptions import ObjectAlreadyExists
+
+        if attempt.epoch > 1:
+            left = await client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[attempt.id])), limit=1)
+            if left and left[0].state and not left[0].state.is_final():
+                return left[0]
+        try:
+            await client.create_work_pool(WorkPoolCreate(name=self.pool, type=POOL_TYPE))
+        except ObjectAlreadyExists:
+            log.debug("work pool %s is there", self.pool)
+        return await client.create_flow_run(flow, name=attempt.id, parameters={"attempt": attempt.id}, tags=[attempt.run], work_pool_name=self.pool)
+
+    async def _watch(self, client: "PrefectClient", flow_run: Any, carrier: Carrier) -> None:
+        """A cancel in Prefect's own pages never reaches a flow in this process: look for it."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                state = (await client.read_flow_run(flow_run)).state
+            except Exception as error:  # noqa: BLE001 - looked again in a moment
+                log.debug("could not look at flow run %s: %s", flow_run, error)
+                continue
+            if state and state.is_cancelling():
+                await asyncio.to_thread(carrier.cancel, "an operator", "cancelled in Prefect")
+                return

@@ -1,0 +1,67 @@
+"""The lab's settings: read once, in `bootstrap`, from the environment (`LIVINGLAB_…`) and from `<home>/livinglab.env`."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_home() -> Path:
+    return Path(os.environ.get("LIVINGLAB_HOME", "~/.livinglab")).expanduser()
+
+
+class Settings(BaseSettings):
+    """Everything that an operator may set. Sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="LIVINGLAB_", frozen=True, extra="forbid")
+
+    home: Path = Field(default_factory=_default_home)
+    """Where database, blobs, the site's work folder and, by default, vault and keys lie."""
+    database: str = ""
+    """SQLAlchemy URL; empty: SQLite in `home`."""
+    vault: Path | None = None
+    """The worker's datasets and secrets; never readable by the API's user."""
+    lab_key: Path | None = None
+    """The lab's private key, for the worker only; made at its first start if it is not there."""
+    launcher: Path | None = None
+    """The launcher's binary; None: the one that was built in the checkout, or `livinglab-launcher` beside the interpreter."""
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8420, ge=1, le=65_535)
+    upload_limit: int = Field(default=8 << 30, ge=1 << 20)
+    body_limit: int = Field(default=1 << 20, ge=1 << 10)
+    mlflow_url: str = ""
+    """Tracking server; empty: nothing is tracked."""
+    prefect_url: str = ""
+    """Prefect's API; empty: attempts are carried without Prefect."""
+    slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1_000)
+    """How many attempts a worker carries at a time."""
+    docker_url: str | None = None
+    docker_runtime: str | None = None
+    """A runtime of the engine other than its default; `runsc` for gVisor."""
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL."""
+        return self.database or f"sqlite:///{self.home / 'lab.db'}"
+
+    @property
+    def vault_path(self) -> Path:
+        """Where the worker's datasets and secrets lie."""
+        return self.vault or self.home / "vault"
+
+    @property
+    def lab_key_path(self) -> Path:
+        """Where the lab's private key lies."""
+        return self.lab_key or self.home / "keys" / "lab.pem"
+
+    @property
+    def instance(self) -> str:
+        """A short name for this lab at an engine that it may share with others."""
+        return hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:8]
+
+    @property
+    def launcher_path(self) -> Path:
+        """The launcher's binary."""
+        return self.launcher or Path(__file__).resolve().parent.parent / "infra" / "launcher" / "livinglab-launcher"

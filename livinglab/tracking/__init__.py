@@ -1,0 +1,1 @@
+"""Projections of the record for people's eyes. They record, and never decide."""

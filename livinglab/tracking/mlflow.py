@@ -1,0 +1,143 @@
+"""MLflow: one experiment per plan, one run per attempt, for regulators who look rather than read."""
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from livinglab.domain.access import Document
+from livinglab.domain.errors import Unreachable
+from livinglab.domain.verdict import Measurement, SetVerdict
+from livinglab.ports import Artifacts, Store
+from livinglab.services.jobs import Situation
+from livinglab.services.journal import read_situation
+from livinglab.services.runs import MeasurementFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlflow import MlflowClient
+
+_TAG = "livinglab.attempt"
+_STATUS = {"completed": "FINISHED", "cancelled": "KILLED"}
+_BATCH = 1_000
+_TIMEOUT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+
+
+class MlflowTracker:
+    """The `Tracker` port. The same attempt recorded twice is one run with the same contents: times and steps come from the record."""
+
+    def __init__(self, store: Store, artifacts: Artifacts, url: str) -> None:
+        for name, value in _TIMEOUT.items():
+            os.environ.setdefault(name, value)
+        self.store = store
+        self.artifacts = artifacts
+        self.url = url
+
+    def record(self, attempt: str) -> None:
+        """See the port."""
+        from mlflow import MlflowClient
+
+        with self.store.transaction(read_only=True) as tx:
+            s = read_situation(tx, attempt)
+            documents = {d.name: d for d in tx.documents(attempt)}
+        with _translated(self.url):
+            client = MlflowClient(self.url)
+            run_id, recorded = self._find_or_create(client, s)
+            if recorded:
+                return
+            self._log(client, run_id, s, documents)
+            ended = s.attempt.ended_at or s.attempt.created_at
+            client.set_tag(run_id, "livinglab.recorded", "true")
+            client.set_terminated(run_id, _STATUS.get(s.attempt.state, "FAILED"), round(ended.timestamp() * 1000))
+
+    def _find_or_create(self, client: "MlflowClient", s: Situation) -> tuple[str, bool]:
+        experiment = client.get_experiment_by_name(s.plan.id)
+        if experiment is None:
+            title = f"{s.release.spec.title}: {s.pilot.manifest.title}"
+            identity = client.create_experiment(s.plan.id, tags={"livinglab.pilot": s.pilot.id, "livinglab.sandbox": s.run.sandbox, "mlflow.note.content": title})
+        else:
+            identity = experiment.experiment_id
+        found = client.search_runs([identity], f"tags.`{_TAG}` = '{s.attempt.id}'")
+        if found:
+            return found[0].info.run_id, found[0].data.tags.get("livinglab.recorded") == "true"
+        started = round(s.attempt.created_at.timestamp() * 1000)
+        return client.create_run(identity, started, {_TAG: s.attempt.id}, f"run {s.run.ordinal}, attempt {s.attempt.number}").info.run_id, False
+
+    def _log(self, client: "MlflowClient", run_id: str, s: Situation, documents: dict[str, Document]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        measured = self._load(documents, "measurements.json", MeasurementFile)
+        verdict = self._load(documents, "verdict.json", SetVerdict)
+        at = round((s.attempt.ended_at or s.attempt.created_at).timestamp() * 1000)
+        metrics = [Metric(name, value, at, 0) for m in (measured.measurements if measured else ()) for name, value in _numbers(m).items()]
+        for start in range(0, len(metrics), _BATCH):
+            client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+        client.log_batch(run_id, params=[Param(k, str(v)[:6_000]) for k, v in _params(s).items()],
+                         tags=[RunTag(k, str(v)[:5_000]) for k, v in _tags(s, verdict).items()])  # fmt: skip
+        for name, text in {"verdict.json": verdict, "measurements.json": measured}.items():
+            if text:
+                client.log_text(run_id, text.model_dump_json(indent=2), name)
+        self._draw(client, run_id, s, measured, verdict)
+
+    def _draw(self, client: "MlflowClient", run_id: str, s: Situation, measured: MeasurementFile | None, verdict: SetVerdict | None) -> None:
+        import tempfile
+        from pathlib import Path
+
+        from livinglab.tracking import plots
+
+        drawn: dict[str, bytes] = {}
+        for kind, curve in (measured.curves if measured else {}).items():
+            draw = {"calibration": plots.calibration, "decision": plots.decision}.get(kind.split("-")[0])
+            if draw:
+                drawn[f"{kind}.png"] = draw(curve, f"{s.release.spec.title}: {kind}")
+        if verdict:
+            drawn["verdict.png"] = plots.verdicts(s.release.spec.frozen_criteria(s.plan.body.measured_runs), verdict, f"Verdict: {verdict.verdict}")
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in drawn.items():
+                path = Path(folder) / name
+                path.write_bytes(data)
+                client.log_artifact(run_id, str(path), "plots")
+
+    def _load(self, documents: dict[str, Document], name: str, model: Any) -> Any:
+        found = documents.get(name)
+        return model.model_validate_json(self.artifacts.read(found.digest)) if found else None
+
+
+def _numbers(m: Measurement) -> dict[str, float]:
+    """Value and bounds of a measurement, by names that sort together."""
+    name = "/".join(part for part in (m.metric, m.slice, m.baseline and f"vs {m.baseline}") if part)
+    bounds = {"lower": m.interval.lower, "upper": m.interval.upper} if m.interval else {}
+    numbers = {name: m.value, **{f"{name}/{side}": bound for side, bound in bounds.items()}, f"{name}/n": float(m.n)}
+    return {k: v for k, v in numbers.items() if v is not None}
+
+
+def _params(s: Situation) -> dict[str, object]:
+    manifest, body = s.pilot.manifest, s.plan.body
+    return {
+        "pilot": manifest.name, "pilot version": manifest.version, "site": s.run.site, "ordinal": s.run.ordinal, "measured runs": body.measured_runs,
+        "replicates": body.replicates, "memory": manifest.resources.memory, "cpus": manifest.resources.cpus,
+    }  # fmt: skip
+
+
+def _tags(s: Situation, verdict: SetVerdict | None) -> dict[str, object]:
+    body = s.plan.body
+    digests = {"plan": s.plan.digest, "criteria": body.criteria, "release": body.release, "image": body.pilot_image, "harness": body.harness_image,
+               "participant data": body.participant_data, "hidden data": body.hidden_data}  # fmt: skip
+    return {
+        "livinglab.run": s.run.id, "livinglab.state": s.attempt.state, "livinglab.verdict": verdict.verdict if verdict else "none",
+        "livinglab.visibility": s.release.spec.data.visibility, "livinglab.failure": s.attempt.failure.sentence if s.attempt.failure else "none",
+        **{f"digest.{name}": digest for name, digest in digests.items()},
+        **{f"verdict.{r.criterion}": r.verdict for r in (verdict.results if verdict else ())},
+    }  # fmt: skip
+
+
+@contextmanager
+def _translated(url: str) -> "Iterator[None]":
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException, OSError) as error:
+        msg = f"MLflow at {url} does not take the record ({type(error).__name__}: {str(error)[:200]})."
+        raise Unreachable(msg) from error

@@ -1,0 +1,34 @@
+"""The application."""
+
+from fastapi import FastAPI
+
+import livinglab
+from livinglab.bootstrap import Lab, open_lab
+from sandbox_api import errors
+from sandbox_api.limits import BodyLimit
+from sandbox_api.routes import content, plans, runs
+
+DESCRIPTION = """
+Pilots come in here; verdicts and evidence go out. Every error is a problem document (RFC 9457), every list is paged by
+cursor, and what belongs to another organisation does not exist.
+"""
+
+
+def create_app(lab: Lab | None = None) -> FastAPI:
+    """The API over a lab (None: the one of the environment's settings)."""
+    lab = lab or open_lab()
+    app = FastAPI(title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/v1/openapi.json", docs_url="/docs", redoc_url=None)
+    app.state.lab = lab
+    app.add_middleware(BodyLimit, limit=lab.settings.body_limit, larger={"/v1/images": lab.settings.upload_limit})
+    errors.install(app)
+    for router in (content.router, plans.router, runs.router):
+        app.include_router(router, prefix="/v1")
+
+    @app.get("/healthz", tags=["health"])
+    def health() -> dict[str, str]:
+        """Is the API up, and does its database answer?"""
+        with lab.store.transaction(read_only=True) as tx:
+            tx.cursor("health")
+        return {"status": "ok"}
+
+    return app

@@ -1,0 +1,134 @@
+"""Runs: asking, following, stopping, reading."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from livinglab.bootstrap import Lab
+from livinglab.domain.access import Caller, Event
+from livinglab.domain.run import Run
+from livinglab.domain.verdict import Measurement
+from livinglab.services.why import Why
+from sandbox_api.auth import TheCaller, TheLab
+from sandbox_api.schemas import (
+    After, AttemptView, Cancellation, DocumentView, Page, PageSize, RunSubmission, RunView, StepView, VerdictView, page_of)  # fmt: skip
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+LOG_PAGE = 256 << 10
+POLL_SECONDS = 0.2
+HEARTBEAT_SECONDS = 15
+_LAST = {"run-ended", "run-cancelled"}
+
+
+@router.post("", status_code=201)
+def request_run(lab: TheLab, caller: TheCaller, submission: RunSubmission, response: Response,
+                idempotency_key: Annotated[str, Header(min_length=8, max_length=200, examples=["6f1c9a52-demo-1"])]) -> Run:  # fmt: skip
+    """Ask for a run. The same `Idempotency-Key` with the same body answers with the same run. A refusal (409) names every failed demand."""
+    run = lab.runs.request(caller, submission.model_dump(), idempotency_key)
+    response.headers["Location"] = f"/v1/runs/{run.id}"
+    return run
+
+
+@router.get("")
+def list_runs(lab: TheLab, caller: TheCaller, plan: str | None = None, after: After = None, limit: PageSize = 50) -> Page[Run]:
+    """The runs that exist for this caller, newest first."""
+    return page_of(lab.runs.page(caller, plan, after, limit), limit, lambda r: r.id)
+
+
+@router.get("/{run}")
+def get_run(lab: TheLab, caller: TheCaller, run: str) -> RunView:
+    """A run with its attempts."""
+    found, attempts = lab.runs.get(caller, run)
+    return RunView(run=found, attempts=[AttemptView.of(a) for a in attempts])
+
+
+@router.get("/{run}/attempts")
+def list_attempts(lab: TheLab, caller: TheCaller, run: str) -> list[AttemptView]:
+    """The attempts of a run, first to last."""
+    return [AttemptView.of(a) for a in lab.runs.get(caller, run)[1]]
+
+
+@router.get("/{run}/steps")
+def list_steps(lab: TheLab, caller: TheCaller, run: str) -> list[StepView]:
+    """The journal of the newest attempt."""
+    return [StepView(step=e.step, status=e.status, at=e.at) for e in lab.runs.journal(caller, run)]
+
+
+@router.post("/{run}/cancel", status_code=202)
+def cancel_run(lab: TheLab, caller: TheCaller, run: str, cancellation: Cancellation) -> Run:
+    """Ask for a run's end. It is cancelled once its containers were seen dead; the record says when."""
+    return lab.runs.cancel(caller, run, cancellation.reason)
+
+
+@router.get("/{run}/why")
+def why_run(lab: TheLab, caller: TheCaller, run: str) -> Why:
+    """Why it stands where it stands, whose doing that is, and what happens next."""
+    return lab.runs.why(caller, run)
+
+
+@router.get("/{run}/verdict")
+def get_verdict(lab: TheLab, caller: TheCaller, run: str) -> VerdictView:
+    """The verdict, criterion by criterion."""
+    verdict, withheld = lab.runs.verdict(caller, run)
+    return VerdictView(verdict=verdict, values_withheld=withheld)
+
+
+@router.get("/{run}/measurements")
+def get_measurements(lab: TheLab, caller: TheCaller, run: str) -> list[Measurement]:
+    """What the harness measured, for those whom the specification shows values."""
+    return list(lab.runs.measurements(caller, run))
+
+
+@router.get("/{run}/documents")
+def list_documents(lab: TheLab, caller: TheCaller, run: str) -> list[DocumentView]:
+    """What the newest attempt left, by digest."""
+    return [DocumentView(name=d.name, digest=d.digest, size=d.size) for d in lab.runs.documents(caller, run)]
+
+
+@router.get("/{run}/logs", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def get_log(lab: TheLab, caller: TheCaller, run: str, role: Annotated[str, Query(pattern="^(prepare|pilot|decode|measure)$")] = "pilot",
+            offset: Annotated[int, Query(ge=0)] = 0) -> Response:  # fmt: skip
+    """Log bytes from `offset` on; `X-Next-Offset` says where to go on. Served as plain text, whatever a pilot wrote."""
+    data = lab.runs.log(caller, run, role, offset, LOG_PAGE)
+    headers = {"X-Next-Offset": str(offset + len(data)), "X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment"}
+    return Response(data, media_type="text/plain; charset=utf-8", headers=headers)
+
+
+@router.get("/{run}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+def follow_events(lab: TheLab, caller: TheCaller, run: str, request: Request, after: Annotated[int, Query(ge=0)] = 0,
+                  last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:  # fmt: skip
+    """What happens, as server-sent events, from `Last-Event-ID` on. The stream ends with the run."""
+    lab.runs.get(caller, run)  # a 404 is answered before the stream begins
+    return StreamingResponse(_events(lab, caller, run, last_event_id or after, request), media_type="text/event-stream",
+                             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # fmt: skip
+
+
+async def _events(lab: Lab, caller: Caller, run: str, after: int, request: Request) -> AsyncIterator[bytes]:
+    silent = 0.0
+    while not await request.is_disconnected():
+        position = after
+        events = await run_sync(lambda: lab.runs.events(caller, run, position))
+        for event in events:
+            after = event.id
+            yield _sse(event)
+            if event.kind in _LAST:
+                return
+        silent = 0.0 if events else silent + POLL_SECONDS
+        if not events:
+            found, _attempts = await run_sync(lambda: lab.runs.get(caller, run))
+            if found.state.final and not await run_sync(lambda: lab.runs.events(caller, run, position)):
+                return
+            await anyio.sleep(POLL_SECONDS)
+        if silent >= HEARTBEAT_SECONDS:
+            silent = 0.0
+            yield b": still here\n\n"
+
+
+def _sse(event: Event) -> bytes:
+    data = event.model_dump_json(include={"kind", "run", "attempt", "data", "at"})
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n".encode()

@@ -1,0 +1,162 @@
+"""What goes over the wire where it is not a domain model itself."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+
+from livinglab.domain.canonical import Digest
+from livinglab.domain.model import Moment
+from livinglab.domain.plan import PlanState
+from livinglab.domain.run import Attempt, Failure, Run, RunState, Step
+from livinglab.domain.sandbox import Release
+from livinglab.domain.verdict import SetVerdict, Verdict
+
+T = TypeVar("T")
+
+After = Annotated[str | None, Query(description="The cursor of the page before: `next` of its answer.", max_length=100)]
+PageSize = Annotated[int, Query(alias="limit", ge=1, le=200, description="The most entries to answer with.")]
+
+
+class Page(BaseModel, Generic[T]):
+    """Some entries, and the cursor of the next page where there is one."""
+
+    items: Sequence[T]
+    next: str | None = None
+
+
+def page_of(items: Sequence[T], limit: int, cursor: Callable[[T], str]) -> Page[T]:
+    """A page; it names a next one when it is full."""
+    return Page(items=items, next=cursor(items[-1]) if len(items) == limit else None)
+
+
+class SandboxView(BaseModel):
+    """A sandbox's newest release."""
+
+    id: str
+    version: int
+    title: str
+    authority: str
+    release: Digest
+    criteria: Digest
+    document: Release
+
+
+class ImageView(BaseModel):
+    """An uploaded image, by the digest that everything else refers to."""
+
+    digest: Digest
+    size: int = Field(description="Bytes of its layers, uncompressed.")
+
+
+class KeyView(BaseModel):
+    """A registered public key."""
+
+    key_id: str
+    organisation: str
+    pem: str
+
+
+class PilotSubmission(BaseModel):
+    """A pilot: its manifest, and an image that this organisation uploaded."""
+
+    manifest: dict[str, Any] = Field(examples=[{
+        "kind": "Pilot", "name": "flchain-cox", "version": "1.0", "title": "Ten-year mortality risk", "summary": "A Cox model.",
+        "sandbox": "medicine-flchain", "task": "survival", "entrypoint": ["python3", "/app/main.py"],
+    }])  # fmt: skip
+    image: Digest
+
+
+class PlanProposal(BaseModel):
+    """What the parties choose. Everything else is frozen from what is registered."""
+
+    model_config = {"json_schema_extra": {"examples": [{
+        "pilot": "plt-01k…", "objectives": ["Show that the risk model is calibrated in both sexes"], "valid_from": "2026-01-01", "valid_until": "2026-12-31",
+    }]}}  # fmt: skip
+
+    pilot: str
+    objectives: list[str]
+    safeguards: list[str] = []
+    valid_from: str
+    valid_until: str
+    sites: list[str] | None = None
+    measured_runs: int | None = None
+
+
+class PlanChange(BaseModel):
+    """Suspending, resuming, completing or terminating a plan."""
+
+    state: Literal[PlanState.AGREED, PlanState.SUSPENDED, PlanState.COMPLETED, PlanState.TERMINATED]
+    reason: str = Field(min_length=3, max_length=1_000)
+
+
+class RunSubmission(BaseModel):
+    """A run under a plan."""
+
+    plan: str = Field(examples=["pln-01k…"])
+    site: str = "docker"
+
+
+class Cancellation(BaseModel):
+    """Why a run is to be stopped."""
+
+    reason: str = Field(default="no reason given", max_length=1_000)
+
+
+class AttemptView(BaseModel):
+    """An attempt, without what only the worker may know."""
+
+    id: str
+    number: int
+    state: RunState
+    step: Step | None
+    failure: Failure | None
+    verdict: Verdict | None
+    cancel_seen_dead_at: Moment | None
+    created_at: Moment
+    ended_at: Moment | None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> "AttemptView":
+        """The part that is shown."""
+        return cls(id=attempt.id, **{name: getattr(attempt, name) for name in cls.model_fields if name != "id"})
+
+
+class RunView(BaseModel):
+    """A run, with its attempts."""
+
+    run: Run
+    attempts: list[AttemptView]
+
+
+class StepView(BaseModel):
+    """A step of the journal."""
+
+    step: Step
+    status: Literal["intent", "done"]
+    at: Moment
+
+
+class VerdictView(BaseModel):
+    """The verdict. Where values are withheld from the caller, each result has its category only."""
+
+    verdict: SetVerdict
+    values_withheld: bool
+
+
+class DocumentView(BaseModel):
+    """A document of an attempt, by its digest."""
+
+    name: str
+    digest: Digest
+    size: int
+
+
+class EntryView(BaseModel):
+    """An entry of a plan's chain. `entry` and `body` are the stored bytes, as text."""
+
+    sequence: int
+    digest: Digest
+    entry: str
+    body: str
