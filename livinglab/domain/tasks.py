@@ -84,6 +84,8 @@ SURVIVAL = TaskFamily(
                source="livinglab: missing, duplicate and non-finite predictions never shrink a denominator"),
         Metric(name="uno_c", title="Uno's C-index up to the horizon", better=Better.HIGHER, low=0, high=1,
                source="Uno et al. 2011, Statistics in Medicine 30:1105"),
+        Metric(name="uno_c_plausibility", title="Uno's C-index, held against a ceiling above which a result is too good to be honest", better=Better.LOWER,
+               low=0, high=1, source="Kapoor & Narayanan 2023, Patterns 4:100804 (leakage shows as implausible performance)"),
         Metric(name="delta_uno_c", title="Uno's C-index less that of the baseline, paired", better=Better.HIGHER, low=-1, high=1,
                source="Uno et al. 2011; paired resampling"),
         Metric(name="calibration_slope", title="Cox coefficient of cloglog(predicted risk), follow-up truncated at the horizon", better=Better.TARGET,
