@@ -48,17 +48,21 @@ step() {
     fi
 }
 
-# hash_of FILE_OR_FOLDER… — one sha256 over names, modes (executable or not) and contents; folders are walked, caches left out.
+# hash_of FILE_OR_FOLDER… — one sha256 over names, executable bits and contents; folders are walked, caches left out.
 hash_of() {
     local path
     for path in "$@"; do
         if [ -d "$path" ]; then
-            (cd "$path" && find . -type f ! -name '*.pyc' ! -path '*/__pycache__/*' ! -path '*/.*_cache/*' -printf '%P %m\0' | LC_ALL=C sort -z |
-                while IFS=' ' read -r -d '' name mode; do printf '%s %s %s\n' "$name" "$((8#$mode & 8#100))" "$(sha256sum <"$name")"; done)
+            (
+                cd "$path"
+                ours=(. \( -name __pycache__ -o -name '.*_cache' \) -prune -o -type f ! -name '*.pyc')
+                find "${ours[@]}" -perm -u+x -printf 'x %P\n'
+                find "${ours[@]}" -print0 | xargs -0r sha256sum
+            )
         else
             sha256sum <"$path"
         fi
-    done | sha256sum | cut -d' ' -f1
+    done | LC_ALL=C sort | sha256sum | cut -d' ' -f1
 }
 
 # with_lock FILE COMMAND… — one process at a time; the lock goes when the process does.
@@ -94,3 +98,6 @@ docker_build() {
         DOCKER_BUILDKIT=0 docker build --quiet --network none "$@" >/dev/null
     fi
 }
+
+# find_uv — the uv to use: on PATH, or the one that setup.sh put aside.
+find_uv() { command -v uv || printf '%s\n' "$ROOT/.cache/uv/bin/uv"; }

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 
 from livinglab.domain.access import CheckpointRow, TreeLeaf
 from livinglab.domain.run import Attempt, Cause, JournalEntry, Run, RunState, Step
@@ -35,9 +36,9 @@ class Sealing:
             state = final_state(attempt)
             if state is RunState.CANCELLED and attempt.state is not RunState.CANCELLING:
                 attempt = attempt.to(RunState.CANCELLING)
-            over = {"ended_at": now, "verdict": (s.done(Step.JUDGE) or {}).get("verdict")}
-            ended = attempt.to(state).model_copy(update={**over, "cancel_seen_dead_at": released.get("seen_dead_at")})
-            ended = Attempt.model_validate(ended.model_dump())
+            dead_at = datetime.fromisoformat(released["seen_dead_at"]) if state is RunState.CANCELLED else None
+            ended = Attempt.model_validate(attempt.to(state).model_dump() | {
+                "ended_at": now, "verdict": (s.done(Step.JUDGE) or {}).get("verdict"), "cancel_seen_dead_at": dead_at})  # fmt: skip
             tx.update_attempt(ended, s.attempt.epoch)
             tx.write_journal(JournalEntry(attempt=attempt.id, step=Step.SEAL, status="done", at=now), s.attempt.epoch)
             again = self._try_again(tx, s, ended, run)
