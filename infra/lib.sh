@@ -90,12 +90,14 @@ engine_answers() { timeout 10 docker version --format '{{.Server.Version}}' >/de
 
 image_label() { docker image inspect --format "{{index .Config.Labels \"$2\"}}" "$1" 2>/dev/null; }
 
-# docker_build ARGUMENTS… — without network; through BuildKit where the client has it, else the classic builder.
+# docker_build ARGUMENTS… — without network; through BuildKit where the client has it, else the classic builder (whose
+# farewell is not news). What the builder says is shown when it fails.
 docker_build() {
-    if docker buildx version >/dev/null 2>&1; then
-        docker build --quiet --network none --provenance=false "$@" >/dev/null
-    else
-        DOCKER_BUILDKIT=0 docker build --quiet --network none "$@" >/dev/null
+    local said builder=(env DOCKER_BUILDKIT=0 docker build)
+    if docker buildx version >/dev/null 2>&1; then builder=(docker build --provenance=false); fi
+    if ! said="$("${builder[@]}" --network none "$@" 2>&1)"; then
+        printf '%s\n' "$said" >&2
+        return 1
     fi
 }
 

@@ -1,44 +1,81 @@
 #!/usr/bin/env bash
 # build.sh NAME CONTEXT — builds the image of a pilot or a harness and prints the path of its archive (what is uploaded).
-# CONTEXT holds a Dockerfile, app.list (what goes to /app) and, where it needs packages, requirements.lock. The packages
-# are installed here, for the image's platform, and copied in: the build itself needs no network. Nothing is built twice:
-# names carry a hash of everything that goes in.
+#
+# CONTEXT (a folder, as seen from the repository's root) holds a Dockerfile, app.list (what goes to /app: source and target
+# per line) and, where it needs packages, requirements.lock. The packages are installed here, for the image's platform, and
+# copied in: the build itself needs no network. Nothing is built twice: the archive's name carries a hash of all that goes in.
 . "$(dirname "$0")/../lib.sh"
 
+[ $# = 2 ] || die "usage: infra/images/build.sh NAME CONTEXT"
 name="$1" context="$ROOT/$2"
-sources=()
-while read -r source _; do [[ "$source" =~ ^(#.*)?$ ]] || sources+=("$ROOT/$source"); done <"$context/app.list"
-inputs=("$context/Dockerfile" "${sources[@]}")
-[ -f "$context/requirements.lock" ] && inputs+=("$context/requirements.lock")
-hash="$(hash_of "${inputs[@]}" "$ROOT/infra/images/build.sh" | cut -c1-16)"
-archive="$CACHE/images/$name-$hash.tar"
+[ -f "$context/Dockerfile" ] && [ -f "$context/app.list" ] || die "$2 has no Dockerfile and app.list; expected both."
 
-build() {
-    [ -f "$archive" ] && return
-    "$ROOT/infra/images/base.sh" >&2
-    local folder
-    folder="$(mktemp -d)"
-    mkdir -p "$folder/app" "$folder/lib" "$CACHE/images"
-    cp "$context/Dockerfile" "$folder/"
-    while read -r source target; do
-        [[ "$source" =~ ^(#.*)?$ ]] && continue
-        mkdir -p "$folder/app/$(dirname "$target")"
-        cp -r "$ROOT/$source" "$folder/app/$target"
-    done <"$context/app.list"
-    if [ -f "$context/requirements.lock" ]; then
-        "$(find_uv)" pip install --quiet --target "$folder/lib" --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-            --require-hashes --only-binary :all: -r "$context/requirements.lock" >&2
-        find "$folder/lib" -type d \( -name tests -o -name test -o -name include \) -prune -exec rm -rf {} +
-    fi
-    find "$folder" \( -name __pycache__ -o -name '*.pyc' \) -prune -exec rm -rf {} +
-    find "$folder" -exec touch -h -d @0 {} + # the same contents make the same layers
-    docker build --quiet --network none --build-arg BASE=livinglab/base:bookworm -t "livinglab/$name:$hash" "$folder" >&2
-    docker save "livinglab/$name:$hash" >"$archive.new"
-    docker rmi "livinglab/$name:$hash" >/dev/null # its archive is what is used; the lab loads it under its own name
-    mv "$archive.new" "$archive"
-    rm -rf "$folder"
-    say "image $name: $(du -h "$archive" | cut -f1)"
+sources=() targets=()
+while read -r source target; do
+    [[ "$source" =~ ^(#.*)?$ ]] && continue
+    [ -e "$ROOT/$source" ] || die "$2/app.list names $source, which is not there."
+    sources+=("$ROOT/$source") targets+=("$target")
+done <"$context/app.list"
+lock="$context/requirements.lock"
+machinery=("$ROOT/infra/images/build.sh" "$ROOT/infra/images/base.sh")
+inputs=("$context/Dockerfile" "$context/app.list" "${sources[@]}" "${machinery[@]}")
+if [ -f "$lock" ]; then inputs+=("$lock"); fi
+hash="$(hash_of "${inputs[@]}" | cut -c1-16)"
+archive="$CACHE/images/$name-$hash.tar"
+tag="livinglab/$name:$hash"
+
+# compile FOLDER — to bytecode, by the image's own Python: containers are read-only and would compile at every start, which
+# for a scientific stack takes seconds. `unchecked-hash` keeps the files the same from build to build.
+compile() {
+    docker run --rm --network none --user 0:0 --volume "$1:$2" livinglab/base:bookworm \
+        python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash "$2" >/dev/null || say "some files in $1 do not compile; they stay as source"
 }
 
-with_lock "$CACHE/images-$name.lock" build
+# The packages of a lock file, installed once for all contexts that share it; without tests and headers. Prints the folder.
+install_packages() {
+    local folder
+    folder="$CACHE/packages/$(hash_of "$lock" "${machinery[@]}" | cut -c1-16)"
+    if [ ! -d "$folder" ]; then
+        rm -rf "$folder.new"
+        mkdir -p "$folder.new"
+        "$(find_uv)" pip install --quiet --target "$folder.new" --link-mode copy --python-version 3.11 --python-platform "$(uname -m)-manylinux_2_28" \
+            --no-deps --require-hashes --only-binary :all: -r "$lock" >&2
+        find "$folder.new" -type d \( -name tests -o -name test -o -name include -o -name __pycache__ -o -name bin \) -prune -exec rm -rf {} +
+        compile "$folder.new" /opt/lib
+        mv "$folder.new" "$folder"
+    fi
+    printf '%s\n' "$folder"
+}
+
+build() {
+    [ -s "$archive" ] && return
+    local start="$EPOCHREALTIME" packages i
+    "$ROOT/infra/images/base.sh"
+    mkdir -p "$CACHE/images" "$CACHE/packages"
+    folder="$(mktemp -d "$CACHE/build.XXXXXX")" # global, for the trap
+    trap 'rm -rf "$folder"' EXIT
+    chmod 755 "$folder"
+    mkdir "$folder/app" "$folder/lib"
+    cp "$context/Dockerfile" "$folder/"
+    for i in "${!sources[@]}"; do
+        mkdir -p "$folder/app/$(dirname "${targets[$i]}")"
+        cp -r "${sources[$i]}" "$folder/app/${targets[$i]}"
+    done
+    find "$folder/app" \( -name __pycache__ -o -name '.*_cache' \) -prune -exec rm -rf {} +
+    compile "$folder/app" /app
+    if [ -f "$lock" ]; then
+        packages="$(with_lock "$CACHE/packages.lock" install_packages)"
+        rmdir "$folder/lib"
+        cp -rl "$packages" "$folder/lib" 2>/dev/null || { rm -rf "$folder/lib" && cp -r "$packages" "$folder/lib"; }
+    fi
+    find "$folder" -exec touch -h -d @0 {} + # the same contents make the same layers
+    docker_build --build-arg BASE=livinglab/base:bookworm --tag "$tag" "$folder"
+    docker save --output "$archive.new" "$tag"
+    docker rmi "$tag" >/dev/null # its archive is what is used; the lab loads it under a name of its own
+    find "$CACHE/images" -name "$name-????????????????.tar" -mtime +1 -delete
+    mv "$archive.new" "$archive"
+    say "image $name: archive of $(stat -c %s "$archive" | awk '{ printf "%.0f MB", $1 / 1e6 }') in $(seconds_since "$start") s"
+}
+
+with_lock "$CACHE/images-$name.lock" build >&2
 echo "$archive"

@@ -29,3 +29,21 @@ def register(file: Path, client: Client) -> None:
     """Register the public key FILE (*.pub) for this organisation."""
     answer = client.send("PUT", "/v1/keys", file.read_bytes(), "application/x-pem-file")
     click.echo(f"{answer['organisation']} signs with key {answer['key_id']}")
+
+
+@key.command()
+@click.argument("trusted", nargs=-1, required=True, metavar="ROLE:ORGANISATION:FILE...")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def trust(trusted: tuple[str, ...], out: Path) -> None:
+    """Write a trust policy for `verify` from public keys that you have from their owners. Roles: lab, authority, participant."""
+    from livinglab.evidence.policy import TrustedKey, TrustPolicy
+
+    keys = []
+    for item in trusted:
+        role, _, rest = item.partition(":")
+        organisation, _, file = rest.partition(":")
+        if not Path(file).is_file():
+            raise click.BadParameter(f"{item!r}: there is no file {file!r}; expected ROLE:ORGANISATION:FILE.")
+        keys.append(TrustedKey(pem=Path(file).read_bytes(), role=role, organisation=organisation))
+    out.write_text(TrustPolicy.of(keys).dump() + "\n")
+    click.echo(f"{out}: {len(keys)} keys")

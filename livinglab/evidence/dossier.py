@@ -1,4 +1,94 @@
-from dataclasses import dataclass
-@dataclass
-class DossierContents: ...
-def write_dossier(path, contents): ...
+"""The dossier: all the evidence of one plan in one archive, laid out as an RO-Crate.
+
+What carries the proof is the chain and the signatures in it; the crate's metadata and `manifest.json` make the archive
+whole and readable. The same contents give the same bytes.
+"""
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from livinglab.domain.canonical import canonical, sha256
+from livinglab.evidence.ledger import Entry
+from livinglab.evidence.report import render
+
+MANIFEST, METADATA = "manifest.json", "ro-crate-metadata.json"
+PLAN, RELEASE, WITHHELD, PROOF, CHECKPOINT, PAGE = "plan.json", "release.json", "withheld.json", "inclusion.json", "checkpoint.dsse.json", "report.html"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class DossierContents:
+    """Everything that goes in, as the bytes that were digested and signed.
+
+    Args:
+        documents: `<attempt>/<name>` → bytes; `withheld`: the same names → digest, of what is kept from the reader.
+        checkpoint: the signed envelope; `leaf_index`, `leaf_salt` and `proof` show that the chain's head is under its root.
+        public_keys: key id → PEM, for information: whom to trust is the reader's own decision.
+    """
+
+    plan: bytes
+    release: bytes
+    ledger: list[Entry]
+    documents: dict[str, bytes]
+    withheld: dict[str, str]
+    checkpoint: bytes
+    leaf_index: int
+    leaf_salt: bytes
+    proof: list[bytes]
+    public_keys: dict[str, bytes] = field(default_factory=dict)
+
+
+def write_dossier(path: Path, contents: DossierContents) -> str:
+    """Write the archive; return its digest."""
+    files = _files(contents)
+    files[PAGE] = render(contents.plan, contents.release, contents.documents, contents.withheld).encode()
+    files[METADATA] = _metadata(contents, files)
+    files[MANIFEST] = canonical({name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()})
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            member = zipfile.ZipInfo(name, _EPOCH)
+            member.external_attr = 0o100644 << 16
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, files[name])
+    data = buffer.getvalue()
+    path.write_bytes(data)
+    return sha256(data)
+
+
+def _files(c: DossierContents) -> dict[str, bytes]:
+    files = {PLAN: c.plan, RELEASE: c.release, CHECKPOINT: c.checkpoint, WITHHELD: canonical(c.withheld)}
+    files[PROOF] = canonical({"leaf_index": c.leaf_index, "salt": c.leaf_salt.hex(), "path": [node.hex() for node in c.proof]})
+    for number, entry in enumerate(c.ledger):
+        files[f"ledger/{number:06d}.entry.json"] = entry.data
+        files[f"ledger/{number:06d}.body.json"] = entry.body
+    files |= {f"documents/{name}": data for name, data in c.documents.items()}
+    files |= {f"keys/{key_id}.pem": pem for key_id, pem in c.public_keys.items()}
+    return files
+
+
+def _metadata(c: DossierContents, files: dict[str, bytes]) -> bytes:
+    """RO-Crate 1.1 metadata. Dates come from the chain, so that the same evidence is the same file."""
+    plan = json.loads(c.plan)
+    spec = json.loads(c.release)["spec"]
+    parts = [{"@id": name} for name in sorted(files)]
+    graph: list[dict[str, Any]] = [
+        {"@id": METADATA, "@type": "CreativeWork", "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"}, "about": {"@id": "./"}},
+        {
+            "@id": "./", "@type": "Dataset", "name": f"Dossier of plan {plan['id']}", "datePublished": c.ledger[-1].header["at"] if c.ledger else plan["valid_from"],
+            "description": f"Signed evidence of a pilot in the sandbox {spec['title']!r}. Check it with: livinglab verify. It is no declaration of conformity.",
+            "license": {"@id": "#terms"}, "hasPart": parts,
+        },
+        {"@id": "#terms", "@type": "CreativeWork", "name": "Terms", "description": "For the parties of the plan and those whom they or the law let see it."},
+        *({"@id": name, "@type": "File", "name": name.rpartition("/")[2], "contentSize": str(len(files[name])), "encodingFormat": _format(name)}
+          for name in sorted(files)),
+    ]  # fmt: skip
+    return canonical({"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph})
+
+
+def _format(name: str) -> str:
+    return {"html": "text/html", "pem": "application/x-pem-file"}.get(name.rpartition(".")[2], "application/json")

@@ -1,0 +1,331 @@
+"""Checking a dossier with public keys alone: no server, no database, no network, and none of the lab's other parts.
+
+Every problem says what and where. Hostile input is a problem too, never an exception.
+"""
+
+import hashlib
+import hmac
+import json
+import zipfile
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from livinglab.domain.canonical import canonical, parse_json, sha256
+from livinglab.domain.errors import EvidenceBroken, LivingLabError
+from livinglab.evidence import dossier as names
+from livinglab.evidence import dsse, merkle, statements
+from livinglab.evidence.ledger import Entry, Problem, check_chain
+from livinglab.evidence.policy import PREDICATES, TrustPolicy
+
+MAX_FILES = 20_000
+MAX_BYTES = 512 << 20
+_KIND_OF = {predicate: kind for kind, predicate in statements.KINDS.items()}
+_PINNED = {"image": "pilot_image", "manifest": "manifest", "criteria": "criteria", "release": "release", "isolation": "isolation",
+           "harness": "harness_image", "commitment": "commitment"}  # fmt: skip
+"""Field of an admission statement → field of the plan that it must equal."""
+
+
+@dataclass
+class Report:
+    """What was found. `facts` says what holds, for people; `problems` everything that does not."""
+
+    problems: list[Problem] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing was wrong."""
+        return not self.problems
+
+    def add(self, where: str, what: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(where, what))
+
+
+def verify(path: Path, policy: TrustPolicy, head: str | None = None) -> Report:
+    """Check everything that a dossier claims.
+
+    Args:
+        policy: whom to trust, from outside of the dossier.
+        head: the digest of the chain's newest entry, if the reader has it from elsewhere. Without it, entries cut off at
+            the end cannot be noticed, as long as what is left ends at an older checkpoint.
+    """
+    report = Report()
+    try:
+        _Check(report, policy, _read(path, report)).everything(head)
+    except _Hopeless:
+        pass
+    except (LivingLabError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        report.add(str(path), f"it is not a dossier that can be understood ({type(error).__name__}: {str(error)[:200]})")
+    return report
+
+
+class _Hopeless(Exception):
+    """Nothing more can be checked; the problem is in the report."""
+
+
+def _read(path: Path, report: Report) -> dict[str, bytes]:
+    """The archive's files, bounded, each name once and plain."""
+    files: dict[str, bytes] = {}
+    left = MAX_BYTES
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_FILES:
+                report.add(path.name, f"it has more than {MAX_FILES} files")
+                raise _Hopeless
+            for member in members:
+                name = member.filename
+                plain = not name.startswith("/") and ".." not in name.split("/") and "\\" not in name and not member.is_dir()
+                if not plain or (member.external_attr >> 16) & 0o170000 not in (0, 0o100000):
+                    report.add(name, "it is not a plain file within the archive")
+                    continue
+                if name in files:
+                    report.add(name, "it is there twice")
+                    continue
+                with archive.open(member) as stream:
+                    data = stream.read(left + 1)
+                left -= len(data)
+                if left < 0:
+                    report.add(name, f"the archive unpacks to more than {MAX_BYTES} bytes")
+                    raise _Hopeless
+                files[name] = data
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        report.add(path.name, f"it cannot be unpacked ({error})")
+        raise _Hopeless from error
+    return files
+
+
+class _Check:
+    def __init__(self, report: Report, policy: TrustPolicy, files: dict[str, bytes]) -> None:
+        self.report = report
+        self.policy = policy
+        self.files = files
+        self.stated: list[tuple[int, str, dict[str, Any], dict[str, str]]] = []
+        """(entry, kind, predicate, subjects) of what the lab signed."""
+
+    def everything(self, head: str | None) -> None:
+        self._check_manifest()
+        for name in (names.PLAN, names.RELEASE, names.CHECKPOINT, names.PROOF, names.WITHHELD):
+            if name not in self.files:
+                self.report.add(name, "it is missing")
+        if self.report.problems and any(p.what == "it is missing" for p in self.report.problems):
+            raise _Hopeless
+        self.plan = parse_json(self.files[names.PLAN])
+        self.plan_digest = sha256(self.files[names.PLAN])
+        self.release = parse_json(self.files[names.RELEASE])
+        self.entries = self._entries()
+        self.report.problems += check_chain(self.entries, self.plan["id"])
+        for number, entry in enumerate(self.entries):
+            self._check_body(number, entry)
+        self._check_plan()
+        self._check_checkpoint()
+        self._check_runs()
+        self._check_documents()
+        self._check_head(head)
+        self.report.facts["entries"] = len(self.entries)
+        self.report.facts["visibility"] = self.release["spec"]["data"]["visibility"]
+
+    def _check_manifest(self) -> None:
+        manifest = parse_json(self.files.get(names.MANIFEST, b"{}"))
+        listed = {**manifest, names.MANIFEST: None}
+        for name in sorted(set(listed) - set(self.files)):
+            self.report.add(name, "it is missing")
+        for name in sorted(set(self.files) - set(listed)):
+            self.report.add(name, "it does not belong here: the manifest does not list it")
+        for name, wanted in manifest.items():
+            if name in self.files and sha256(self.files[name]) != wanted["sha256"]:
+                self.report.add(name, "its contents are not those that the manifest lists")
+        if canonical(manifest) != self.files.get(names.MANIFEST):
+            self.report.add(names.MANIFEST, "it is missing, or not canonical")
+
+    def _entries(self) -> list[Entry]:
+        found = sorted(name for name in self.files if name.startswith("ledger/") and name.endswith(".entry.json"))
+        entries = []
+        for number, name in enumerate(found):
+            if name != f"ledger/{number:06d}.entry.json":
+                self.report.add(f"ledger entry {number}", "it is missing")
+                break
+            body = self.files.get(f"ledger/{number:06d}.body.json")
+            if body is None:
+                self.report.add(f"ledger entry {number}", "its body is missing")
+            data = self.files[name]
+            entries.append(Entry(data=data, digest=sha256(data), body=body or b""))
+        return entries
+
+    # --- what is signed, and by whom -----------------------------------------------------------------------------------
+
+    def _check_body(self, number: int, entry: Entry) -> None:
+        where = f"ledger entry {number}"
+        try:
+            header = entry.header
+            at = datetime.fromisoformat(header["at"])
+            if header["media_type"] == dsse.IN_TOTO:
+                statement = statements.parse_statement(entry.body, where)
+                if statement["predicateType"] != statements.TRANSITION or statement["predicate"]["kind"] != header["kind"]:
+                    self.report.add(where, f"an unsigned statement may only be a transition of kind {header['kind']!r}")
+                self._check_binding(where, header, statement["predicate"]["binding"])
+                return
+            if header["kind"] == "plan-signed":
+                return  # checked with the plan
+            payload = self._open(where, entry.body, "lab", at)
+            statement = statements.parse_statement(payload, where)
+            kind = _KIND_OF.get(statement["predicateType"])
+            if kind is None or kind != header["kind"]:
+                self.report.add(where, f"it is filed as {header['kind']!r}, and states {statement['predicateType']!r}")
+                return
+            self._check_binding(where, header, statement["predicate"]["binding"])
+            subjects = {s["name"]: "sha256:" + s["digest"]["sha256"] for s in statement["subject"]}
+            self.stated.append((number, kind, statement["predicate"], subjects))
+        except EvidenceBroken as error:
+            self.report.add(error.where or where, error.message)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            self.report.add(where, f"it cannot be understood ({type(error).__name__}: {str(error)[:100]})")
+
+    def _open(self, where: str, envelope: bytes, role: str, at: datetime) -> bytes:
+        """The payload, if a key of that role, valid then, signed it for a predicate that the role may sign."""
+        payload, signed = dsse.open_envelope(envelope, self.policy.of_role(role), where)
+        key = self.policy.keys[signed[0]]
+        if not key.holds_at(at):
+            raise EvidenceBroken(f"the key {signed[0][:16]}… was not to be trusted on {at:%Y-%m-%d %H:%M}", where=where)
+        predicate = statements.parse_statement(payload, where)["predicateType"]
+        if predicate not in PREDICATES[role]:
+            raise EvidenceBroken(f"a {role} may not sign {predicate!r}", where=where)
+        return payload
+
+    def _check_binding(self, where: str, header: dict[str, Any], binding: dict[str, Any]) -> None:
+        for name in ("chain", "sequence", "previous", "run", "attempt"):
+            if binding[name] != header[name]:
+                self.report.add(where, f"its statement is bound to {name} {binding[name]!r}, and it stands at {header[name]!r}")
+
+    def _check_plan(self) -> None:
+        """Both sides signed exactly these bytes, each with a key of its own."""
+        signers: dict[str, str] = {}
+        for number, entry in enumerate(self.entries):
+            where = f"ledger entry {number}"
+            try:
+                header = entry.header
+                if header["kind"] != "plan-signed":
+                    continue
+                payload, signed = dsse.open_envelope(entry.body, {**self.policy.of_role("participant"), **self.policy.of_role("authority")}, where)
+                key = self.policy.keys[signed[0]]
+                if not key.holds_at(datetime.fromisoformat(header["at"])):
+                    self.report.add(where, f"the key {signed[0][:16]}… was not to be trusted then")
+                expected = self.plan["participant" if key.role == "participant" else "authority"]
+                if key.organisation != expected:
+                    self.report.add(where, f"it is signed by {key.organisation}; the plan's {key.role} is {expected}")
+                statements.check_plan_signature(payload, plan=self.plan["id"], version=self.plan["version"], digest=self.plan_digest, role=key.role,
+                                                organisation=key.organisation)  # fmt: skip
+                signers[key.role] = signed[0]
+            except EvidenceBroken as error:
+                self.report.add(error.where or where, error.message)
+            except (ValueError, KeyError, TypeError) as error:
+                self.report.add(where, f"it cannot be understood ({error})")
+        for role in ("participant", "authority"):
+            if role not in signers:
+                self.report.add(names.PLAN, f"no trusted key signed it for the {role}")
+        if len(set(signers.values())) != len(signers):
+            self.report.add(names.PLAN, "both sides signed with one key")
+        if sha256(self.files[names.RELEASE]) != self.plan["release"]:
+            self.report.add(names.RELEASE, "it is not the release that the plan names")
+        self.report.facts["signed by"] = {role: self.policy.keys[key].organisation for role, key in signers.items()}
+
+    def _check_checkpoint(self) -> None:
+        where = names.CHECKPOINT
+        payload, signed = dsse.open_envelope(self.files[where], self.policy.of_role("lab"), where)
+        predicate = statements.parse_statement(payload, where)["predicate"]
+        key, at = self.policy.keys[signed[0]], datetime.fromisoformat(predicate["at"])
+        if statements.parse_statement(payload, where)["predicateType"] != statements.CHECKPOINT or not key.holds_at(at):
+            self.report.add(where, "it is no checkpoint of a lab that is trusted")
+        proof = parse_json(self.files[names.PROOF])
+        leaf = hmac.new(bytes.fromhex(proof["salt"]), self._head().encode(), hashlib.sha256).digest()
+        path = [bytes.fromhex(node) for node in proof["path"]]
+        if not merkle.verify_inclusion(leaf, proof["leaf_index"], predicate["size"], path, bytes.fromhex(predicate["root"])):
+            self.report.add(names.PROOF, "the chain, as it is here, is not under the signed checkpoint")
+        self.report.facts["checkpoint"] = {"at": predicate["at"], "size": predicate["size"]}
+
+    def _head(self) -> str:
+        return self.entries[-1].digest if self.entries else ""
+
+    def _check_head(self, head: str | None) -> None:
+        if head is None:
+            self.report.facts["head"] = f"{self._head()} (none was given to compare: entries cut off at the end would not be noticed)"
+        elif head != self._head():
+            self.report.add("ledger", f"it ends at {self._head()}, and {head} was expected: entries are missing at the end, or it is another chain")
+        else:
+            self.report.facts["head"] = head
+
+    # --- what follows from what ----------------------------------------------------------------------------------------
+
+    def _check_runs(self) -> None:
+        """Each attempt: admitted under this plan before anything else; isolated; measured; and judged as the criteria demand."""
+        attempts: dict[str, dict[str, list[tuple[int, dict[str, Any], dict[str, str]]]]] = {}
+        for number, kind, predicate, subjects in self.stated:
+            attempts.setdefault(predicate["binding"]["attempt"], {}).setdefault(kind, []).append((number, predicate, subjects))
+        self.report.facts["attempts"] = {name: self._check_attempt(name, told) for name, told in attempts.items()}
+        ordinals = []
+        for entry in self.entries:
+            if entry.header["kind"] == "run-queued":
+                ordinals.append(json.loads(entry.body)["predicate"]["data"]["ordinal"])
+        if ordinals != list(range(1, len(ordinals) + 1)):
+            self.report.add("ledger", f"the runs are numbered {ordinals}: some are missing or out of order")
+
+    def _check_attempt(self, name: str, told: dict[str, list[tuple[int, dict[str, Any], dict[str, str]]]]) -> dict[str, Any]:
+        fact: dict[str, Any] = {}
+        first = min(number for found in told.values() for number, _p, _s in found)
+        for number, predicate, _subjects in told.get("admission", []):
+            for claimed, pinned in _PINNED.items():
+                if predicate[claimed] != self.plan[pinned]:
+                    self.report.add(f"ledger entry {number}", f"it admits {claimed} {predicate[claimed]}, and the plan says {self.plan[pinned]}")
+            if predicate["plan"] != self.plan_digest:
+                self.report.add(f"ledger entry {number}", "it admits under another plan")
+            fact["ordinal"] = predicate["ordinal"]
+        if ("execution" in told or "measurement" in told) and (not told.get("admission") or told["admission"][0][0] != first):
+            self.report.add(f"attempt {name}", "it was carried out without having been admitted first")
+        isolated = [predicate["holds"] for _n, predicate, _s in told.get("isolation", [])]
+        if "verdict" in told and (not isolated or not all(isolated)):
+            self.report.add(f"attempt {name}", "it has a verdict, and its isolation was not proven")
+        fact["isolated"] = bool(isolated) and all(isolated)
+        for number, predicate, subjects in told.get("verdict", []):
+            fact["verdict"] = self._replay(f"ledger entry {number}", name, predicate, subjects)
+        outcome = told.get("outcome", [])
+        if outcome:
+            fact |= {"state": outcome[-1][1]["state"], "seen dead": outcome[-1][1]["seenDeadAt"]}
+        return fact
+
+    def _replay(self, where: str, attempt: str, predicate: dict[str, Any], subjects: dict[str, str]) -> str:
+        """Judge again from criteria and measurements; every byte of the verdict must come out as it was signed."""
+        from livinglab.domain.sandbox import SandboxSpec
+        from livinglab.domain.verdict import Measurement, judge
+
+        if subjects.get("criteria") != self.plan["criteria"] or predicate["criteria"] != self.plan["criteria"]:
+            self.report.add(where, "it judges by other criteria than the plan's")
+        measured = self.files.get(f"documents/{attempt}/measurements.json")
+        if measured is None:
+            return f"{predicate['verdict']} (the measurements are withheld: not replayed)"
+        spec = SandboxSpec.model_validate(self.release["spec"])
+        criteria = spec.frozen_criteria(self.plan["measured_runs"])
+        if criteria.digest != self.plan["criteria"]:
+            self.report.add(names.RELEASE, "its criteria are not those that the plan froze")
+        measurements = tuple(Measurement.model_validate(m) for m in parse_json(measured)["measurements"])
+        replayed = judge(criteria, measurements)
+        if sha256(canonical(replayed)) != subjects.get("verdict.json") or replayed.verdict != predicate["verdict"]:
+            self.report.add(where, f"the verdict does not follow: the criteria and measurements give {replayed.verdict}, {predicate['verdict']} is claimed")
+        return str(predicate["verdict"])
+
+    def _check_documents(self) -> None:
+        """Every document is one that a signed statement names, by digest; what is withheld likewise."""
+        named: dict[str, str] = {}
+        for _number, _kind, predicate, subjects in self.stated:
+            named |= {f"{predicate['binding']['attempt']}/{name}": digest for name, digest in subjects.items()}
+        for path, data in self.files.items():
+            name = path.removeprefix("documents/")
+            if name != path and named.get(name) != sha256(data):
+                self.report.add(path, "no signed statement names these contents" if name in named else "no signed statement names it")
+        withheld = parse_json(self.files[names.WITHHELD])
+        for name, digest in withheld.items():
+            if name in named and named[name] != digest:
+                self.report.add(names.WITHHELD, f"the digest that it gives for {name} is not the one that was signed")
+        self.report.facts["withheld"] = len(withheld)
