@@ -73,6 +73,7 @@ build() {
     docker save --output "$archive.new" "$tag"
     docker rmi "$tag" >/dev/null # its archive is what is used; the lab loads it under a name of its own
     find "$CACHE/images" -name "$name-????????????????.tar" -mtime +1 -delete
+    chmod 644 "$archive.new"
     mv "$archive.new" "$archive"
     say "image $name: archive of $(stat -c %s "$archive" | awk '{ printf "%.0f MB", $1 / 1e6 }') in $(seconds_since "$start") s"
 }

@@ -104,6 +104,7 @@ static void hmac(const uint8_t *key, size_t key_size, const char *data, uint8_t 
 static char report[REPORT_MAX];
 static size_t used;
 static int findings, failed;
+static bool on_gvisor;
 static const char *hidden[16];
 static int hidden_count;
 
@@ -193,10 +194,23 @@ static void look_at_network(void) {
     finding("network", "none", seen, only_lo && !routes);
 }
 
+/* What the mount table says of the last thing that was mounted at "/". */
+static bool root_is_mounted_read_only(void) {
+    char line[4096], point[1024], options[1024];
+    bool read_only = false;
+    FILE *file = fopen("/proc/self/mountinfo", "re");
+    if (!file) return false;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "%*s %*s %*s %*s %1023s %1023s", point, options) == 2 && !strcmp(point, "/"))
+            read_only = !strncmp(options, "ro", 2) && (!options[2] || options[2] == ',');
+    fclose(file);
+    return read_only;
+}
+
 static void look_at_root(void) {
     struct statvfs fs;
     bool known = statvfs("/", &fs) == 0, read_only = known && (fs.f_flag & ST_RDONLY);
-    if (known && !read_only) read_only = access("/", W_OK) != 0 && errno == EROFS; /* gVisor leaves the flag out */
+    if (known && !read_only && on_gvisor) read_only = root_is_mounted_read_only(); /* gVisor leaves the flag out */
     finding("root", "read-only", known ? (read_only ? "read-only" : "writable") : NULL, read_only);
 }
 
@@ -262,6 +276,7 @@ static void look_at_privileges(void) {
     const char *nnp = status_field("NoNewPrivs:", value, sizeof value);
     finding("no_new_privileges", "1", nnp, nnp && !strcmp(nnp, "1"));
     const char *seccomp = status_field("\nSeccomp:", value, sizeof value);
+    if (on_gvisor && seccomp && !strcmp(seccomp, "0")) seccomp = NULL; /* its filter is around its own kernel, not around us */
     finding("seccomp", "2 (filter)", seccomp, seccomp && !strcmp(seccomp, "2"));
 }
 
@@ -309,11 +324,13 @@ static void look_at_environment(void) {
     finding("environment", "nothing but the runtime's own", seen, holds);
 }
 
-static const char *runtime_name(void) {
+/* gVisor's kernel log begins with its name. Linux shows its own to nobody who is confined as we are. */
+static bool runs_on_gvisor(void) {
     static char ring[1 << 16];
     int n = klogctl(3, ring, sizeof ring - 1);
-    if (n > 0) { ring[n] = 0; if (strstr(ring, "gVisor")) return "gvisor"; }
-    return "linux";
+    if (n <= 0) return false;
+    ring[n] = 0;
+    return strstr(ring, "gVisor") != NULL;
 }
 
 /* --- going on ------------------------------------------------------------------------------------------------------- */
@@ -357,7 +374,10 @@ int main(int argc, char **argv) {
     for (; i < argc && strcmp(argv[i], "--"); i++) {
         if (i + 1 >= argc) misuse("no value after ", argv[i]);
         if (!strcmp(argv[i], "--nonce")) nonce = argv[++i];
-        else if (!strcmp(argv[i], "--hidden")) { if (hidden_count < 16) hidden[hidden_count++] = argv[++i]; }
+        else if (!strcmp(argv[i], "--hidden")) {
+            if (hidden_count == 16) misuse("too many ", argv[i]);
+            hidden[hidden_count++] = argv[++i];
+        }
         else if (!strcmp(argv[i], "--expect")) {
             const char *pair = argv[++i], *equals = strchr(pair, '=');
             int k = 0;
@@ -372,7 +392,8 @@ int main(int argc, char **argv) {
     size_t key_size = parse_nonce(nonce, key, sizeof key);
     if (!read_file("/proc/self/status", status, sizeof status)) status[0] = 0;
 
-    put("{\"launcher\":\"" VERSION "\",\"nonce\":\"%s\",\"runtime\":\"%s\",\"findings\":[", nonce, runtime_name());
+    on_gvisor = runs_on_gvisor();
+    put("{\"launcher\":\"" VERSION "\",\"nonce\":\"%s\",\"runtime\":\"%s\",\"findings\":[", nonce, on_gvisor ? "gvisor" : "linux");
     look_at_network();
     look_at_root();
     look_at_mounts(values[5]);

@@ -1,0 +1,54 @@
+# The house's commands. `make` alone lists them.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+REQUIRE ?= docker,postgres,prefect,mlflow
+
+.PHONY: help setup demo up down test check fast lint format lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install everything that is missing (a bare Debian machine is enough)
+	@infra/setup.sh
+
+demo: ## set up, start everything, and run the medicine pilot from API to sealed verdict
+	@infra/demo.sh
+
+up: setup ## start MLflow, Prefect, the API and a worker
+	@infra/services.sh up
+
+down: ## stop everything that was started here
+	@infra/services.sh down
+	@infra/engine.sh down
+
+check: setup ## lint, types, layers and the fast tests
+	@$(MAKE) --no-print-directory lint fast
+
+lint:
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+fast:
+	$(PYTHON) -m pytest tests/unit -q -m "not slow"
+
+test: setup ## everything: the checks, and all tests on the real backends (REQUIRE=… names those that must be there)
+	@$(MAKE) --no-print-directory lint
+	infra/images/build.sh harness-medicine sandboxes/medicine/harness
+	infra/images/build.sh pilot-medicine pilots/medicine
+	infra/images/build.sh pilot-tests tests/pilots
+	$(PYTHON) -m pytest --require "$(REQUIRE)" --durations=15
+
+format: ## put the code into the house's format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: setup ## resolve all locks anew
+	.venv/bin/uv pip compile -q pyproject.toml --all-extras --group dev --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/lab.txt
+	.venv/bin/uv pip compile -q locks/mlflow.in --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/mlflow.txt
+	for d in sandboxes/medicine/harness pilots/medicine; do .venv/bin/uv pip compile -q $$d/requirements.txt --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $$d/requirements.lock; done
+
+clean: down ## remove what was built and recorded (environments, state, caches of this checkout)
+	rm -rf .venv .venvs .cache .run "$${LIVINGLAB_HOME:-$$HOME/.livinglab}"

@@ -1,0 +1,118 @@
+"""Talking to a Docker Engine: one keep-alive client, the engine's errors as the domain's, its times, its logs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+from docker.errors import NotFound as DockerNotFound
+
+from livinglab.domain.errors import IsolationNotProven, NotFound, PlatformFault, Unreachable
+
+_NEVER = "0001-01-01T00:00:00Z"
+_SOCKET = "unix:///var/run/docker.sock"
+_API = "1.41"  # of Engine 20.10, the oldest that we know
+_FRAME = 8  # bytes before each piece of a log: stream, three zeros, length
+_STDOUT = 1
+
+
+class TimedOut(Unreachable):
+    """A wait that was given a time, and used it up."""
+
+
+def connect(url: str | None, timeout: float = 120) -> Any:
+    """A client with a fixed API version, so that making it asks the engine nothing: it may be away just now.
+
+    Raises:
+        IsolationNotProven: the engine is on another machine, where nothing could be mounted or looked at.
+    """
+    url = url or os.environ.get("DOCKER_HOST") or _SOCKET
+    if not url.startswith(("unix://", "/")):
+        msg = f"the Docker Engine at {url} is on another machine, where outputs cannot be bounded"
+        raise IsolationNotProven(msg, hint="Run the worker on the engine's own machine and give it the engine's unix:// socket.")
+    return docker.APIClient(base_url=url, version=_API, timeout=timeout)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The engine's errors as the domain's."""
+    try:
+        yield
+    except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectTimeout) as error:
+        msg = "the Docker Engine did not answer in time."
+        raise TimedOut(msg) from error
+    except requests.exceptions.ConnectionError as error:
+        if "Read timed out" in str(error):
+            msg = "the Docker Engine did not answer in time."
+            raise TimedOut(msg) from error
+        msg = "the Docker Engine does not answer."
+        raise Unreachable(msg, hint="Is it running? `docker version` tells.") from error
+    except DockerNotFound as error:
+        raise NotFound(f"the Docker Engine says: {error.explanation}") from error
+    except APIError as error:
+        if "nknown runtime" in str(error.explanation):
+            msg = f"the Docker Engine says: {error.explanation}"
+            raise IsolationNotProven(msg, hint="Register the runtime in /etc/docker/daemon.json, or choose another site.") from error
+        raise PlatformFault(f"the Docker Engine says: {error.explanation}") from error
+    except (DockerException, requests.exceptions.RequestException) as error:
+        msg = f"the Docker Engine does not answer ({type(error).__name__})."
+        raise Unreachable(msg, hint="Is it running? `docker version` tells.") from error
+
+
+def moment(text: str) -> datetime | None:
+    """The engine's nanosecond times, to the microsecond; None for its year 1."""
+    if not text or text == _NEVER:
+        return None
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}.{fraction[:6].ljust(6, '0')}+00:00")
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def log_pieces(engine: Any, identity: str, *, follow: bool = False, timeout: float = 120) -> Iterator[Iterator[tuple[bool, bytes]]]:
+    """Pieces of a container's log as they came, each with whether it is standard output. The connection is closed at the end.
+
+    Raises:
+        NotFound: there is no such container.
+        TimedOut: nothing came for `timeout` seconds.
+    """
+    with translated():
+        url = f"{engine.base_url}/v{_API}/containers/{identity}/logs"
+        with engine.get(url, params={"stdout": 1, "stderr": 1, "follow": int(follow)}, stream=True, timeout=timeout) as response:
+            if response.status_code == requests.codes.not_found:
+                msg = f"there is no container {identity}."
+                raise NotFound(msg)
+            response.raise_for_status()
+            yield _pieces(response.raw)
+
+
+def _pieces(raw: Any) -> Iterator[tuple[bool, bytes]]:
+    """The engine's framing, undone; an incomplete frame ends it."""
+    while len(header := raw.read(_FRAME)) == _FRAME:
+        data = raw.read(int.from_bytes(header[4:], "big"))
+        if data:
+            yield header[0] == _STDOUT, data
+
+
+def first_line(pieces: Iterator[tuple[bool, bytes]], most: int) -> bytes | None:
+    """The first line of standard output, with its end; None if it has not come whole within `most` bytes."""
+    data = b""
+    for is_stdout, piece in pieces:
+        if is_stdout:
+            data += piece
+            if b"\n" in data or len(data) > most:
+                break
+    line, end, _ = data.partition(b"\n")
+    return line + end if end else None
+
+
+def log_was_rotated(path: Path) -> bool:
+    """Has the engine put an older part of this log aside?"""
+    return path.with_name(path.name + ".1").exists()
