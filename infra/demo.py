@@ -30,7 +30,7 @@ API = f"http://127.0.0.1:{os.environ.get('LIVINGLAB_API_PORT', '8420')}"
 SANDBOX, PILOT = ROOT / "sandboxes" / "medicine", ROOT / "pilots" / "medicine"
 AUTHORITY, STARTUP = "health-authority", "flchain-startup"
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 def livinglab(*arguments: str) -> str:
@@ -129,8 +129,9 @@ def main() -> int:
         return 1
     show_verdict(authority, run["id"], console)
     holds = check_dossier(authority, plan["body"]["id"], keys)
-    console.print(f"[bold]Look[/]  API {API}/docs   MLflow http://127.0.0.1:{os.environ.get('MLFLOW_PORT', '5500')} (experiment {plan['body']['id']})   "
-                  f"Prefect http://127.0.0.1:{os.environ.get('PREFECT_PORT', '4250')}   stop: make down")  # fmt: skip
+    mlflow, prefect = os.environ.get("MLFLOW_PORT", "5500"), os.environ.get("PREFECT_PORT", "4250")
+    console.print(f"[bold]Look[/]  API {API}/docs   Prefect http://127.0.0.1:{prefect}   stop: make down")
+    console.print(f"      MLflow http://127.0.0.1:{mlflow} (experiment {plan['body']['id']})")
     console.print(f"The parties were done in {time.monotonic() - begun:.1f} s.", style="dim")
     return 0 if holds else 1
 

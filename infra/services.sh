@@ -27,7 +27,8 @@ ready() {
 
 alive() { # by pid and start time: a recycled pid is somebody else's
     local pid started
-    read -r pid started <"$RUN/$1.pid" 2>/dev/null || return 1
+    [ -f "$RUN/$1.pid" ] || return 1
+    read -r pid started <"$RUN/$1.pid"
     [ "$(cut -d' ' -f22 "/proc/$pid/stat" 2>/dev/null)" = "$started" ]
 }
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livinglab.domain.errors import Invalid, unknown_name
@@ -126,7 +125,7 @@ def open_engine(lab: Lab, site: Site, boundary: "Boundary | None" = None) -> "En
     from livinglab.services.engine import Engine
     from livinglab.sites.attest import attest
 
-    scratch: Path = lab.settings.home / "work" / "engine"
+    scratch = lab.settings.home / "work" / "engine"
     return Engine(store=lab.store, site=site, artifacts=lab.artifacts, recorder=Recorder(lab.clock, lab_signer(lab.settings)),
                   vault=FileVault(lab.settings.vault_path), attest=attest, work=scratch, boundary=boundary or (lambda _place: None))  # fmt: skip
 
@@ -161,5 +160,5 @@ def open_worker(lab: Lab, site: str, *, slots: int | None = None, stopping: "thr
     if settings.mlflow_url:
         from livinglab.tracking.mlflow import MlflowTracker
 
-        projectors.append(Projector(lab.store, MlflowTracker(lab.store, lab.artifacts, settings.mlflow_url), "mlflow"))
+        projectors.append(Projector(lab.store, MlflowTracker(supervisor.engine.journal.with_documents, lab.artifacts, settings.mlflow_url), "mlflow"))
     return Worker(supervisor=supervisor, carry=carry, projectors=projectors)

@@ -17,7 +17,9 @@ cursor, and what belongs to another organisation does not exist.
 def create_app(lab: Lab | None = None) -> FastAPI:
     """The API over a lab (None: the one of the environment's settings)."""
     lab = lab or open_lab()
-    app = FastAPI(title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/v1/openapi.json", docs_url="/docs", redoc_url=None)
+    app = FastAPI(
+        title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/v1/openapi.json", docs_url="/docs", redoc_url=None
+    )
     app.state.lab = lab
     app.add_middleware(BodyLimit, limit=lab.settings.body_limit, larger={"/v1/images": lab.settings.upload_limit})
     errors.install(app)

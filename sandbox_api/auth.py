@@ -18,7 +18,9 @@ def current_lab(request: Request) -> Lab:
     return lab
 
 
-def current_caller(lab: Annotated[Lab, Depends(current_lab)], credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
+def current_caller(
+    lab: Annotated[Lab, Depends(current_lab)], credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
     """The caller behind the bearer token; `Unauthenticated` without one that holds."""
     if credentials is None:
         raise Unauthenticated("a bearer token is needed.", hint="Authorization: Bearer ll_…")

@@ -97,10 +97,12 @@ class Parties:
         shutil.rmtree(scratch)
         self.lab.sandboxes.register(self.authority, json.loads(json.dumps(release)))
 
-    def plan(self, *entrypoint: str, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31"), **resources: float) -> Plan:
+    def plan(self, *entrypoint: str, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31"), **resources: Any) -> Plan:
         """A plan for a fresh pilot."""
         pilot = self.lab.applications.submit(self.participant, manifest(*entrypoint, **resources), self.image)
-        plan = self.lab.plans.propose(self.participant, {"pilot": pilot.id, "objectives": ["to be tested"], "valid_from": dates[0], "valid_until": dates[1]})
+        plan = self.lab.plans.propose(
+            self.participant, {"pilot": pilot.id, "objectives": ["to be tested"], "valid_from": dates[0], "valid_until": dates[1]}
+        )
         if signed:
             self.sign(plan, Role.PARTICIPANT)
             plan = self.sign(plan, Role.AUTHORITY)
@@ -123,7 +125,7 @@ class Parties:
         supervisor = open_supervisor(self.lab, "docker", boundary=boundary)
         supervisor.serve(lambda attempt: carry_inline(supervisor, attempt), until_idle=True)
 
-    def run(self, *entrypoint: str, **resources: float) -> Run:
+    def run(self, *entrypoint: str, **resources: Any) -> Run:
         """A plan, a run under it, carried to its end."""
         run = self.request(self.plan(*entrypoint, **resources))
         self.carry_all()

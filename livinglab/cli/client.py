@@ -9,13 +9,25 @@ from typing import Any, BinaryIO
 import click
 import httpx
 
-from livinglab.domain.errors import Conflict, Forbidden, Invalid, LivingLabError, NotFound, PlatformFault, Refused, TooLarge, Unauthenticated, Unreachable
+from livinglab.domain.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    LivingLabError,
+    NotFound,
+    PlatformFault,
+    Refused,
+    TooLarge,
+    Unauthenticated,
+    Unreachable,
+)
 
 DEFAULT_API = "http://127.0.0.1:8420"
 CHUNK = 1 << 20
 
 _ERRORS: dict[int, type[LivingLabError]] = {
-    401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: Invalid, 500: PlatformFault, 503: Unreachable}  # fmt: skip
+    401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: Invalid, 500: PlatformFault,
+    503: Unreachable}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,9 @@ class Client:
 
         while True:
             try:
-                with self.http.stream("GET", f"/v1/runs/{run}/events", headers={"Last-Event-ID": str(after)}, timeout=httpx.Timeout(10, read=60)) as answer:
+                with self.http.stream(
+                    "GET", f"/v1/runs/{run}/events", headers={"Last-Event-ID": str(after)}, timeout=httpx.Timeout(10, read=60)
+                ) as answer:
                     if answer.is_error:
                         answer.read()
                         raise error_of(answer)

@@ -47,7 +47,9 @@ def show(plan_id: str, client: Client) -> None:
 
 @click.command()
 @click.argument("plan_id", metavar="PLAN")
-@click.option("--key", "key_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your private key; it stays here.")
+@click.option(
+    "--key", "key_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your private key; it stays here."
+)
 @click.option("--as", "role", required=True, type=click.Choice(["participant", "authority"]))
 @as_json
 @remote

@@ -10,7 +10,13 @@ from livinglab.cli import echo_json
 
 @click.command()
 @click.argument("dossier", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--keys", "policy_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Whom you trust: a policy from `livinglab key trust`.")
+@click.option(
+    "--keys",
+    "policy_file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whom you trust: a policy from `livinglab key trust`.",
+)
 @click.option("--head", help="The digest of the chain's newest entry, if you have it from elsewhere.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(dossier: Path, policy_file: Path, head: str | None, *, as_json: bool) -> None:

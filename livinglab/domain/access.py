@@ -1,6 +1,5 @@
 """Who may come in: organisations, their tokens and their public keys."""
 
-
 from livinglab.domain.errors import Forbidden
 from livinglab.domain.model import Frozen, Moment, Slug
 from livinglab.domain.sandbox import Role
@@ -119,5 +118,3 @@ class Image(Frozen):
     config: str
     size: int
     architecture: str
-
-

@@ -10,9 +10,6 @@ from livinglab.domain.errors import Invalid
 from livinglab.domain.model import Frozen, Slug
 from livinglab.domain.tasks import Better, TaskFamily
 
-SEMANTICS = 1
-"""Version of the meaning of a verdict (what PASS, FAIL, INCONCLUSIVE and NOT_EVALUABLE follow from); part of every digest."""
-
 
 class Direction(StrEnum):
     """What is demanded of the measured value."""
@@ -114,10 +111,10 @@ class CriteriaSet(Frozen):
     """The criteria of one specification, frozen for `measured_runs` looks at the data.
 
     The level of each bound is 1 − α/K for K measured runs (Bonferroni over the attempts that a plan allows), so that
-    trying until it passes buys nothing.
+    trying until it passes buys nothing. `semantics` is the version of what each verdict follows from.
     """
 
-    semantics: Literal[1] = SEMANTICS
+    semantics: Literal[1] = 1
     measured_runs: int = Field(default=3, ge=1, le=100)
     criteria: tuple[Criterion, ...]
 

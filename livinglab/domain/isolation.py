@@ -83,7 +83,8 @@ class Attestation(Frozen):
 
 
 Area = Literal["inputs", "participant", "hidden", "key", "sealed", "decoded", "outputs", "context", "socket"]
-"""What a folder is for. `outputs` is the one writable area: a sized volume of the job's own. `sealed` is a pilot's collected outputs, for the decoder."""
+"""What a folder is for. `outputs` is the one writable area: a sized volume of the job's own. `sealed` holds a pilot's collected outputs,
+for the decoder."""
 
 
 class Mount(Frozen):

@@ -1,7 +1,7 @@
 """Measurements, and the verdict that follows from them and the frozen criteria: a pure function that anyone can replay."""
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -70,6 +70,16 @@ class Measurement(Frozen):
         return self.metric, self.slice, self.baseline
 
 
+class MeasurementFile(Frozen):
+    """`measurements.json` as it is stored: what was schema-checked, nothing else."""
+
+    schema_version: int = 1
+    measurements: tuple[Measurement, ...]
+    curves: dict[str, dict[str, Any]] = {}
+    digests: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+
 class CriterionVerdict(Frozen):
     """A criterion's verdict, with what it was drawn from and one sentence that says why."""
 
@@ -101,7 +111,7 @@ def judge(criteria: CriteriaSet, measurements: tuple[Measurement, ...]) -> SetVe
 
 
 def _judge_one(criterion: Criterion, level: float, found: dict[tuple[str, str, str | None], list[Measurement]]) -> CriterionVerdict:
-    matches = found.get((criterion.metric, criterion.slice, criterion.baseline and criterion.baseline.name), [])
+    matches = found.get((criterion.metric, criterion.slice, criterion.baseline.name if criterion.baseline else None), [])
     measurement = matches[0] if len(matches) == 1 else None
     if measurement is None:
         verdict, reason = Verdict.NOT_EVALUABLE, "the harness measured it more than once" if matches else "the harness did not measure it"

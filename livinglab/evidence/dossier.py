@@ -16,7 +16,14 @@ from livinglab.evidence.ledger import Entry
 from livinglab.evidence.report import render
 
 MANIFEST, METADATA = "manifest.json", "ro-crate-metadata.json"
-PLAN, RELEASE, WITHHELD, PROOF, CHECKPOINT, PAGE = "plan.json", "release.json", "withheld.json", "inclusion.json", "checkpoint.dsse.json", "report.html"
+PLAN, RELEASE, WITHHELD, PROOF, CHECKPOINT, PAGE = (
+    "plan.json",
+    "release.json",
+    "withheld.json",
+    "inclusion.json",
+    "checkpoint.dsse.json",
+    "report.html",
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -76,17 +83,18 @@ def _metadata(c: DossierContents, files: dict[str, bytes]) -> bytes:
     plan = json.loads(c.plan)
     spec = json.loads(c.release)["spec"]
     parts = [{"@id": name} for name in sorted(files)]
+    published = c.ledger[-1].header["at"] if c.ledger else plan["valid_from"]
+    about = f"Signed evidence of a pilot in the sandbox {spec['title']!r}. Check it with: livinglab verify. It is no declaration of conformity."
+    terms = "For the parties of the plan and those whom they or the law let see it."
     graph: list[dict[str, Any]] = [
         {"@id": METADATA, "@type": "CreativeWork", "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"}, "about": {"@id": "./"}},
-        {
-            "@id": "./", "@type": "Dataset", "name": f"Dossier of plan {plan['id']}", "datePublished": c.ledger[-1].header["at"] if c.ledger else plan["valid_from"],
-            "description": f"Signed evidence of a pilot in the sandbox {spec['title']!r}. Check it with: livinglab verify. It is no declaration of conformity.",
-            "license": {"@id": "#terms"}, "hasPart": parts,
-        },
-        {"@id": "#terms", "@type": "CreativeWork", "name": "Terms", "description": "For the parties of the plan and those whom they or the law let see it."},
-        *({"@id": name, "@type": "File", "name": name.rpartition("/")[2], "contentSize": str(len(files[name])), "encodingFormat": _format(name)}
-          for name in sorted(files)),
+        {"@id": "./", "@type": "Dataset", "name": f"Dossier of plan {plan['id']}", "datePublished": published, "description": about,
+         "license": {"@id": "#terms"}, "hasPart": parts},
+        {"@id": "#terms", "@type": "CreativeWork", "name": "Terms", "description": terms},
     ]  # fmt: skip
+    for name in sorted(files):
+        size = str(len(files[name]))
+        graph.append({"@id": name, "@type": "File", "name": name.rpartition("/")[2], "contentSize": size, "encodingFormat": _format(name)})
     return canonical({"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph})
 
 

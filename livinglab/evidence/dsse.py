@@ -63,7 +63,7 @@ def open_envelope(data: bytes, keys: Mapping[str, bytes], where: str = "envelope
     Raises:
         EvidenceBroken: no envelope, or no signature by any of these keys holds.
     """
-    from livinglab.evidence.keys import key_id, load_public, public_verifies  # noqa: PLC0415 - keys imports this module
+    from livinglab.evidence.keys import key_id, load_public, public_verifies
 
     payload, payload_type, signatures = parse(data, where)
     if payload_type != IN_TOTO:

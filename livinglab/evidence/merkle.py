@@ -49,7 +49,7 @@ def _path(hashes: list[bytes], index: int) -> list[bytes]:
 
 
 def verify_inclusion(data: bytes, index: int, size: int, proof: Sequence[bytes], expected_root: bytes) -> bool:
-    """Is `data` leaf number `index` of the log of that size and root? (RFC 9162, section 2.1.3.2.)"""
+    """Is `data` leaf number `index` of the log of that size and root? See RFC 9162, section 2.1.3.2."""
     if not 0 <= index < size:
         return False
     node, last, current = _leaf(data), size - 1, index

@@ -70,7 +70,9 @@ class TrustPolicy:
             keys = [TrustedKey(pem=k["pem"].encode(), role=k["role"], organisation=k["organisation"], valid_from=_moment(k.get("valid_from")),
                                valid_until=_moment(k.get("valid_until"))) for k in document["keys"]]  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Invalid(f"{path} is not a trust policy ({type(error).__name__}: {error}).", where="keys", hint="Make one: livinglab key trust.") from error
+            raise Invalid(
+                f"{path} is not a trust policy ({type(error).__name__}: {error}).", where="keys", hint="Make one: livinglab key trust."
+            ) from error
         return cls.of(keys)
 
 

@@ -18,15 +18,14 @@ _SIGNS = {"at_least": "≥", "at_most": "≤"}
 def render(plan: bytes, release: bytes, documents: dict[str, bytes], withheld: dict[str, str]) -> str:
     """The page."""
     body, spec = json.loads(plan), json.loads(release)["spec"]
-    parts = [f"<h1>{_e(spec['title'])}</h1>", f"<p>Plan <code>{_e(body['id'])}</code>, {_e(body['participant'])} and {_e(body['authority'])}, "
-             f"{_e(body['valid_from'])} to {_e(body['valid_until'])}; {_e(body['measured_runs'])} measured runs.</p>"]  # fmt: skip
+    sides = f"{_e(body['participant'])} and {_e(body['authority'])}, {_e(body['valid_from'])} to {_e(body['valid_until'])}"
+    parts = [f"<h1>{_e(spec['title'])}</h1>", f"<p>Plan <code>{_e(body['id'])}</code>, {sides}; {_e(body['measured_runs'])} measured runs.</p>"]
     if spec["data"]["visibility"] == "demonstration":
         parts.append('<p class="note">Demonstration on public data: it shows the method of measuring, and proves little about the pilot.</p>')
-    parts.append('<p class="note">This page is for reading. What is proven is what <code>livinglab verify</code> finds. It is no declaration of conformity.</p>')
+    parts.append('<p class="note">For reading. What is proven is what <code>livinglab verify</code> finds. It is no declaration of conformity.</p>')
     criteria = {c["id"]: c for c in spec["criteria"]}
-    for name in sorted(documents):
-        if name.endswith("/verdict.json"):
-            parts.append(_verdict(name.partition("/")[0], json.loads(documents[name]), criteria))
+    judged = sorted(name for name in documents if name.endswith("/verdict.json"))
+    parts += [_verdict(name.partition("/")[0], json.loads(documents[name]), criteria) for name in judged]
     if withheld:
         rows = "".join(f"<tr><td>{_e(name)}</td><td><code>{_e(digest)}</code></td></tr>" for name, digest in sorted(withheld.items()))
         parts.append(f"<h2>Withheld</h2><p>Known by digest only.</p><table><tr><th>document</th><th>digest</th></tr>{rows}</table>")
@@ -46,7 +45,9 @@ def _demand(criterion: dict[str, Any]) -> str:
     if isinstance(threshold, dict):
         return f"{_number(threshold['low'])} … {_number(threshold['high'])}"
     baseline = criterion["baseline"]
-    return f"{_SIGNS[criterion['direction']]} " + (_number(threshold) if baseline is None else f"margin {_number(baseline['margin'])} to {baseline['name']}")
+    return f"{_SIGNS[criterion['direction']]} " + (
+        _number(threshold) if baseline is None else f"margin {_number(baseline['margin'])} to {baseline['name']}"
+    )
 
 
 def _verdict(attempt: str, verdict: dict[str, Any], criteria: dict[str, dict[str, Any]]) -> str:
@@ -57,8 +58,9 @@ def _verdict(attempt: str, verdict: dict[str, Any], criteria: dict[str, dict[str
         bounds = f"[{_number(interval['lower'])}, {_number(interval['upper'])}]" if interval else ""
         cells = "".join(f'<td class="n">{_e(cell)}</td>' for cell in (_number(m.get("value")), bounds, _demand(criterion), m.get("n", "–")))
         advisory = " (advisory)" if result["severity"] == "advisory" else ""
-        rows.append(f"<tr><td title=\"{_e(criterion['rationale'])}\">{_e(criterion['title'])}</td><td>{_e(criterion['slice'])}</td>{cells}"
-                    f"<td class=\"{_e(result['verdict'])}\">{_e(result['verdict'])}{advisory}</td><td>{_e(criterion['basis'])}: {_e(criterion['source'])}</td></tr>")  # fmt: skip
+        word, basis = _e(result["verdict"]), f"{_e(criterion['basis'])}: {_e(criterion['source'])}"
+        title = f'<td title="{_e(criterion["rationale"])}">{_e(criterion["title"])}</td>'
+        rows.append(f'<tr>{title}<td>{_e(criterion["slice"])}</td>{cells}<td class="{word}">{word}{advisory}</td><td>{basis}</td></tr>')
     head = "".join(f"<th>{name}</th>" for name in ("criterion", "slice", "value", "interval", "demand", "n", "verdict", "basis"))
     word = verdict["verdict"]
     return f'<h2>Attempt {_e(attempt)}: <span class="{_e(word)}">{_e(word)}</span></h2><table><tr>{head}</tr>{"".join(rows)}</table>'

@@ -206,19 +206,8 @@ class _Check:
         for number, entry in enumerate(self.entries):
             where = f"ledger entry {number}"
             try:
-                header = entry.header
-                if header["kind"] != "plan-signed":
-                    continue
-                payload, signed = dsse.open_envelope(entry.body, {**self.policy.of_role("participant"), **self.policy.of_role("authority")}, where)
-                key = self.policy.keys[signed[0]]
-                if not key.holds_at(datetime.fromisoformat(header["at"])):
-                    self.report.add(where, f"the key {signed[0][:16]}… was not to be trusted then")
-                expected = self.plan["participant" if key.role == "participant" else "authority"]
-                if key.organisation != expected:
-                    self.report.add(where, f"it is signed by {key.organisation}; the plan's {key.role} is {expected}")
-                statements.check_plan_signature(payload, plan=self.plan["id"], version=self.plan["version"], digest=self.plan_digest, role=key.role,
-                                                organisation=key.organisation)  # fmt: skip
-                signers[key.role] = signed[0]
+                if entry.header["kind"] == "plan-signed":
+                    signers |= self._plan_signer(where, entry)
             except EvidenceBroken as error:
                 self.report.add(error.where or where, error.message)
             except (ValueError, KeyError, TypeError) as error:
@@ -231,6 +220,19 @@ class _Check:
         if sha256(self.files[names.RELEASE]) != self.plan["release"]:
             self.report.add(names.RELEASE, "it is not the release that the plan names")
         self.report.facts["signed by"] = {role: self.policy.keys[key].organisation for role, key in signers.items()}
+
+    def _plan_signer(self, where: str, entry: Entry) -> dict[str, str]:
+        """Role → key id of a side's signature over this plan."""
+        payload, signed = dsse.open_envelope(entry.body, {**self.policy.of_role("participant"), **self.policy.of_role("authority")}, where)
+        key = self.policy.keys[signed[0]]
+        if not key.holds_at(datetime.fromisoformat(entry.header["at"])):
+            self.report.add(where, f"the key {signed[0][:16]}… was not to be trusted then")
+        side = self.plan["participant" if key.role == "participant" else "authority"]
+        if key.organisation != side:
+            self.report.add(where, f"it is signed by {key.organisation}; the plan's {key.role} is {side}")
+        statements.check_plan_signature(payload, plan=self.plan["id"], version=self.plan["version"], digest=self.plan_digest, role=key.role,
+                                        organisation=key.organisation)  # fmt: skip
+        return {key.role: signed[0]}
 
     def _check_checkpoint(self) -> None:
         where = names.CHECKPOINT
@@ -265,10 +267,8 @@ class _Check:
         for number, kind, predicate, subjects in self.stated:
             attempts.setdefault(predicate["binding"]["attempt"], {}).setdefault(kind, []).append((number, predicate, subjects))
         self.report.facts["attempts"] = {name: self._check_attempt(name, told) for name, told in attempts.items()}
-        ordinals = []
-        for entry in self.entries:
-            if entry.header["kind"] == "run-queued":
-                ordinals.append(json.loads(entry.body)["predicate"]["data"]["ordinal"])
+        queued = (entry for entry in self.entries if entry.header["kind"] == "run-queued")
+        ordinals = [json.loads(entry.body)["predicate"]["data"]["ordinal"] for entry in queued]
         if ordinals != list(range(1, len(ordinals) + 1)):
             self.report.add("ledger", f"the runs are numbered {ordinals}: some are missing or out of order")
 
@@ -312,7 +312,9 @@ class _Check:
         measurements = tuple(Measurement.model_validate(m) for m in parse_json(measured)["measurements"])
         replayed = judge(criteria, measurements)
         if sha256(canonical(replayed)) != subjects.get("verdict.json") or replayed.verdict != predicate["verdict"]:
-            self.report.add(where, f"the verdict does not follow: the criteria and measurements give {replayed.verdict}, {predicate['verdict']} is claimed")
+            self.report.add(
+                where, f"the verdict does not follow: the criteria and measurements give {replayed.verdict}, {predicate['verdict']} is claimed"
+            )
         return str(predicate["verdict"])
 
     def _check_documents(self) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from livinglab.measuring.cohort import Cohort, Floats
+from livinglab.measuring.cohort import Cohort, Floats, ratio
 
 
 def _brier(cohort: Cohort, weights: Floats, risk: Floats) -> Floats:
@@ -18,7 +18,7 @@ def brier(cohort: Cohort, weights: Floats) -> Floats:
 def ipa(cohort: Cohort, weights: Floats) -> Floats:
     """Index of prediction accuracy: 1 − Brier / Brier of the replicate's own Kaplan–Meier risk (Kattan & Gerds 2018): (replicates,)."""
     null = _brier(cohort, weights, (1 - cohort.survival(weights))[:, None])
-    return 1 - np.divide(brier(cohort, weights), null, out=np.full(len(weights), np.nan), where=null > 0)
+    return 1 - ratio(brier(cohort, weights), null)
 
 
 def net_benefit(cohort: Cohort, weights: Floats, thresholds: Floats) -> tuple[Floats, Floats]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from livinglab.measuring import cox
-from livinglab.measuring.cohort import Cohort, Floats
+from livinglab.measuring.cohort import Cohort, Floats, ratio
 
 _EDGE = 1e-6
 """Predicted risks are held this far from 0 and 1 where their logarithms are taken."""
@@ -13,13 +13,13 @@ _KNOTS = (0.05, 0.35, 0.65, 0.95)
 
 def cloglog(risk: Floats) -> Floats:
     """log(−log(1 − risk))."""
-    return np.log(-np.log1p(-np.clip(risk, _EDGE, 1 - _EDGE)))
+    return np.asarray(np.log(-np.log1p(-np.clip(risk, _EDGE, 1 - _EDGE))))
 
 
 def observed_expected(cohort: Cohort, weights: Floats) -> Floats:
     """1 − Kaplan–Meier at the horizon over the mean predicted risk: (replicates,)."""
     expected = weights @ cohort.risk / weights.sum(axis=1)
-    return np.divide(1 - cohort.survival(weights), expected, out=np.full(len(weights), np.nan), where=expected > 0)
+    return ratio(1 - cohort.survival(weights), expected)
 
 
 def _truncated(cohort: Cohort) -> tuple[Cohort, Floats]:
@@ -74,7 +74,7 @@ def smooth_observed(cohort: Cohort, weights: Floats) -> Floats:
     full = cox.fit(basis, event, short.starts, weights[:1]).beta[0]
     fitted = cox.fit(basis, event, short.starts, weights, full if np.isfinite(full).all() else None)
     known = max(0, int(np.searchsorted(short.time[short.starts], cohort.horizon, side="right")) - 1)
-    return 1 - np.exp(-fitted.hazard[:, known, None] * np.exp(np.clip(fitted.beta @ basis.T, -500, 500)))
+    return np.asarray(1 - np.exp(-fitted.hazard[:, known, None] * np.exp(np.clip(fitted.beta @ basis.T, -500, 500))))
 
 
 def ici(cohort: Cohort, weights: Floats) -> Floats:

@@ -93,3 +93,8 @@ class Cohort:
 def _factors(ended: Floats, at_risk: Floats) -> Floats:
     """1 − d/n, and 1 where nobody is left."""
     return 1 - np.divide(ended, at_risk, out=np.zeros_like(ended), where=at_risk > 0)
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """Element by element; NaN where there is nothing to divide by."""
+    return np.asarray(np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0))

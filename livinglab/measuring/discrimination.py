@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from livinglab.measuring.cohort import Cohort, Floats
+from livinglab.measuring.cohort import Cohort, Floats, ratio
 
 
 def uno_c(cohort: Cohort, weights: Floats, score: Floats | None = None) -> Floats:
@@ -27,11 +27,11 @@ def uno_c(cohort: Cohort, weights: Floats, score: Floats | None = None) -> Float
     narrow = weights.astype(np.float32).T
     concordant = np.einsum("bi,ib->b", pull, (concordance @ narrow).astype(np.float64), optimize=True)
     comparable = np.einsum("bi,ib->b", pull, (later.astype(np.float32) @ narrow).astype(np.float64), optimize=True)
-    return np.divide(concordant, comparable, out=np.full(len(weights), np.nan), where=comparable > 0)
+    return ratio(concordant, comparable)
 
 
 def sensitivity(cohort: Cohort, weights: Floats, threshold: float) -> Floats:
     """IPCW sensitivity of `risk ≥ threshold` for the event by the horizon (Uno et al. 2007, JASA 102:527): (replicates,)."""
     case, _ = cohort.outcome_weights(weights)
     total = case.sum(axis=1)
-    return np.divide(case @ (cohort.risk >= threshold), total, out=np.full(len(weights), np.nan), where=total > 0)
+    return ratio(case @ (cohort.risk >= threshold), total)

@@ -77,7 +77,9 @@ class Evaluation:
         if cohort not in self._weights:
             inside = self.reference["cohort"] == cohort
             full = np.zeros((int(self.context["replicates"]) + 1, len(inside)))
-            full[:, inside] = multiplicities(int(inside.sum()), int(self.context["replicates"]), generator(self.context["seed"], f"bootstrap {cohort}"))
+            full[:, inside] = multiplicities(
+                int(inside.sum()), int(self.context["replicates"]), generator(self.context["seed"], f"bootstrap {cohort}")
+            )
             self._weights[cohort] = full
         return self._weights[cohort]
 
@@ -96,7 +98,13 @@ class Evaluation:
             return {**document, "status": "fault", "value": None, "interval": None, "note": "the slice has no events"}
         if not self.complete[rows].all():
             missing = int((~self.complete[rows]).sum())
-            return {**document, "status": "undefined", "value": None, "interval": None, "note": f"{missing} predictions are missing, duplicate or unusable"}
+            return {
+                **document,
+                "status": "undefined",
+                "value": None,
+                "interval": None,
+                "note": f"{missing} predictions are missing, duplicate or unusable",
+            }
         return {**document, **self._interval(metric, slice_, rows, baseline, level)}
 
     def _interval(self, metric: str, slice_: str, rows: Bools, baseline: str | None, level: float) -> Document:
@@ -159,7 +167,13 @@ class Evaluation:
         weights = self.weights("hidden")[: CHUNK + 1, rows][:, order]
         thresholds = threshold_grid(self.context["parameters"])
         model, everyone = accuracy.net_benefit(cohort, weights[:1], thresholds)
-        decision = {"slice": "all", "threshold": thresholds.tolist(), "model": model[0].tolist(), "all": everyone[0].tolist(), "none": [0.0] * len(thresholds)}
+        decision = {
+            "slice": "all",
+            "threshold": thresholds.tolist(),
+            "model": model[0].tolist(),
+            "all": everyone[0].tolist(),
+            "none": [0.0] * len(thresholds),
+        }
         return {"calibration": _calibration_curve(cohort, weights), "decision": decision}
 
 
@@ -182,7 +196,7 @@ def _calibration_curve(cohort: Cohort, weights: Floats) -> Document:
 def threshold_grid(parameters: Document) -> Floats:
     """The thresholds at which net benefit is compared: the stated range in steps of 0.05."""
     low, high = parameters.get("net_benefit_range", (0.1, 0.4))
-    return np.round(np.arange(low, high + 0.025, 0.05), 6)
+    return np.asarray(np.round(np.arange(low, high + 0.025, 0.05), 6), dtype=np.float64)
 
 
 def match(ids: np.ndarray[Any, Any], predictions: Table) -> tuple[Floats, Bools]:

@@ -38,7 +38,9 @@ class Applications:
                 msg = f"{caller.organisation} has uploaded no image {image}."
                 raise Invalid(msg, where="image", hint="Upload the archive first: POST /v1/images.")
             now = self.clock.now()
-            pilot = Pilot(id=new_id("plt", now), organisation=caller.organisation, sandbox=parsed.sandbox, manifest=parsed, image=image, created_at=now)
+            pilot = Pilot(
+                id=new_id("plt", now), organisation=caller.organisation, sandbox=parsed.sandbox, manifest=parsed, image=image, created_at=now
+            )
             tx.add_pilot(pilot)
             self.recorder.transition(tx, subject_of(pilot), "pilot-submitted", {"pilot": pilot.id, "manifest": parsed.digest, "image": image})
         return pilot

@@ -13,15 +13,16 @@ from pathlib import Path
 from livinglab.domain.errors import IsolationNotProven, LivingLabError, PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable
 from livinglab.domain.isolation import Attestation, Finding, IsolationProfile
 from livinglab.domain.plan import PlanState
-from livinglab.domain.run import Cause, Failure, JobKey, Run, RunState, Step
-from livinglab.domain.verdict import judge
+from livinglab.domain.run import Cause, Failure, JobKey, RunState, Step
+from livinglab.domain.situation import Situation
+from livinglab.domain.verdict import MeasurementFile, judge
 from livinglab.ports import Artifacts, JobSpec, Progress, Seen, Site, Store, Tx, Vault
 from livinglab.services import outcomes
 from livinglab.services.admission import why_not_admitted
-from livinglab.services.jobs import Situation, context, job
+from livinglab.services.jobs import context, job
 from livinglab.services.journal import Journal
 from livinglab.services.recording import Recorder, Subject
-from livinglab.services.runs import MeasurementFile, request_cancel, run_subject
+from livinglab.services.runs import request_cancel
 from livinglab.services.sealing import Sealing
 
 log = logging.getLogger(__name__)
@@ -173,7 +174,9 @@ class Engine:
         document = outcomes.store_attestation(self.artifacts, s.key("pilot"), attestation)
 
         def state(tx: Tx, subject: Subject) -> None:
-            self.recorder.state(tx, subject, "isolation", {"pilot": s.pilot.image, document.name: document.digest}, outcomes.isolation(spec, attestation))
+            self.recorder.state(
+                tx, subject, "isolation", {"pilot": s.pilot.image, document.name: document.digest}, outcomes.isolation(spec, attestation)
+            )
             self.recorder.state(tx, subject, "execution", collected.about(), outcomes.execution(s, collected))
 
         failure = outcomes.isolation_failure(attestation, collected) or outcomes.pilot_failure(s, collected)
@@ -340,5 +343,3 @@ def _failure(step: Step, error: Exception) -> Failure:
     code = error.code if isinstance(error, LivingLabError) else "internal"
     sentence = str(error) if isinstance(error, LivingLabError) else f"{type(error).__name__} in step {step}; the worker's log has the details."
     return Failure(cause=Cause.PLATFORM, code=code, sentence=sentence)
-
-

@@ -2,15 +2,12 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Any
 
 from livinglab.domain.canonical import canonical
 from livinglab.domain.isolation import Mount
-from livinglab.domain.pilot import Pilot
-from livinglab.domain.plan import Plan
-from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, Step
-from livinglab.domain.sandbox import Release
+from livinglab.domain.run import JobRole
+from livinglab.domain.situation import Situation
 from livinglab.ports import ContainerSpec, JobSpec
 
 DECODED_ROWS = 5_000_000
@@ -18,27 +15,6 @@ DECODED_ROWS = 5_000_000
 
 _OUT = Mount(area="outputs", target="/out", read_only=False)
 _CONTEXT = Mount(area="context", target="/context")
-
-
-@dataclass(frozen=True)
-class Situation:
-    """All that the database says about an attempt, read in one transaction."""
-
-    run: Run
-    attempt: Attempt
-    plan: Plan
-    pilot: Pilot
-    release: Release
-    journal: dict[Step, JournalEntry]
-
-    def key(self, role: JobRole) -> JobKey:
-        """That job's key."""
-        return JobKey(attempt=self.attempt.id, role=role)
-
-    def done(self, step: Step) -> dict[str, Any] | None:
-        """What a step left, if it is done."""
-        entry = self.journal.get(step)
-        return dict(entry.data) if entry and entry.status == "done" else None
 
 
 def job(s: Situation, role: JobRole) -> JobSpec:

@@ -7,8 +7,8 @@ from typing import Any
 from livinglab.domain.access import Document
 from livinglab.domain.errors import NotFound
 from livinglab.domain.run import Attempt, Failure, JournalEntry, Run, Step
+from livinglab.domain.situation import Situation
 from livinglab.ports import Store, Tx
-from livinglab.services.jobs import Situation
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.runs import run_subject
 
@@ -27,6 +27,11 @@ class Journal:
         """Everything about an attempt; `NotFound` if it is not there."""
         with self.store.transaction(read_only=True) as tx:
             return read_situation(tx, attempt_id)
+
+    def with_documents(self, attempt_id: str) -> tuple[Situation, tuple[Document, ...]]:
+        """The same, and what the attempt left."""
+        with self.store.transaction(read_only=True) as tx:
+            return read_situation(tx, attempt_id), tx.documents(attempt_id)
 
     def begin(self, s: Situation, step: Step, data: dict[str, Any], also: Effects | None = None) -> None:
         """Write the intent. `also` may refuse by raising: then nothing was written."""

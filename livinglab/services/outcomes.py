@@ -14,10 +14,9 @@ from livinglab.domain.canonical import canonical, digest_of
 from livinglab.domain.errors import IsolationNotProven, NotFound, PilotFault, PlatformFault
 from livinglab.domain.isolation import Area, Attestation, Finding
 from livinglab.domain.run import Cause, Failure, JobKey
-from livinglab.domain.verdict import SetVerdict
+from livinglab.domain.situation import Situation
+from livinglab.domain.verdict import MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts, JobSpec, Outcome, Site, Tx
-from livinglab.services.jobs import Situation
-from livinglab.services.runs import MeasurementFile
 
 __all__ = ["Area", "Collected", "HarnessRole", "collect"]
 
@@ -48,7 +47,8 @@ class Collected:
     @property
     def limit(self) -> str | None:
         """The limit that ended it."""
-        return self.data["limit"]
+        limit: str | None = self.data["limit"]
+        return limit
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -98,7 +98,8 @@ def _keep(artifacts: Artifacts, key: JobKey, outcome: Outcome) -> Collected:
         name = file.path if key.role == "measure" else f"{key.role}/{file.path}"
         documents.append(Document(subject=key.attempt, name=name, media_type="application/octet-stream", digest=digest, size=size))
     data = {
-        "exit_code": outcome.exit_code, "limit": outcome.limit, "started_at": outcome.started_at.isoformat(), "ended_at": outcome.ended_at.isoformat(),
+        "exit_code": outcome.exit_code, "limit": outcome.limit,
+        "started_at": outcome.started_at.isoformat(), "ended_at": outcome.ended_at.isoformat(),
         "report": artifacts.put(outcome.report) if outcome.report else None, "site_view": [f.model_dump(mode="json") for f in outcome.site_view],
         "log": documents[0].digest, "log_bytes": outcome.log_bytes, "log_truncated": outcome.log_truncated, "outputs": outputs,
         "output_problem": outcome.output_problem, "usage": outcome.usage, "documents": [d.model_dump(mode="json") for d in documents],
@@ -259,7 +260,8 @@ def execution(s: Situation, collected: Collected) -> dict[str, Any]:
 def measurement(s: Situation, collected: Collected) -> dict[str, Any]:
     """By which harness, on which hidden data, against which criteria."""
     return {
-        "harness": s.release.harness_image, "hiddenData": s.plan.body.hidden_data, "criteria": s.plan.body.criteria, "replicates": s.plan.body.replicates,
+        "harness": s.release.harness_image, "hiddenData": s.plan.body.hidden_data, "criteria": s.plan.body.criteria,
+        "replicates": s.plan.body.replicates,
         "ordinal": s.run.ordinal, "measurements": collected.outputs["measurements.json"], "visibility": s.release.spec.data.visibility,
     }  # fmt: skip
 

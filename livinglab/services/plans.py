@@ -97,7 +97,9 @@ class Plans:
             raise Forbidden(msg, hint="Register one: PUT /v1/keys, or `livinglab key register`.")
         payload, key_ids = dsse.open_envelope(envelope, keys)
         key_id = key_ids[0]
-        statements.check_plan_signature(payload, plan=plan.id, version=plan.body.version, digest=plan.digest, role=role, organisation=caller.organisation)
+        statements.check_plan_signature(
+            payload, plan=plan.id, version=plan.body.version, digest=plan.digest, role=role, organisation=caller.organisation
+        )
         if any(s.key_id == key_id for s in plan.signatures):
             msg = "the other side signed with this very key; a plan needs two."
             raise Invalid(msg, where="envelope")

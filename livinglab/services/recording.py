@@ -1,6 +1,6 @@
 """Every change leaves its trace in the transaction that makes it: an entry in the chain, and an event for whoever follows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,18 +33,18 @@ class Recorder:
     clock: Clock
     signer: Signer | None = None
 
-    def transition(self, tx: Tx, subject: Subject, kind: str, data: dict[str, object]) -> None:
+    def transition(self, tx: Tx, subject: Subject, kind: str, data: Mapping[str, object]) -> None:
         """State a change of state, unsigned, and tell it."""
         self._append(tx, subject, kind, lambda sequence, previous: (
-            statements.transition(kind=kind, data=data, binding=_binding(subject, sequence, previous)), IN_TOTO))  # fmt: skip
+            statements.transition(kind=kind, data=dict(data), binding=_binding(subject, sequence, previous)), IN_TOTO))  # fmt: skip
         self.tell(tx, subject, kind, data)
 
-    def receive(self, tx: Tx, subject: Subject, kind: str, envelope: bytes, data: dict[str, object]) -> None:
+    def receive(self, tx: Tx, subject: Subject, kind: str, envelope: bytes, data: Mapping[str, object]) -> None:
         """Keep a party's envelope as it came, and tell it."""
         self._append(tx, subject, kind, lambda _sequence, _previous: (envelope, DSSE))
         self.tell(tx, subject, kind, data)
 
-    def state(self, tx: Tx, subject: Subject, kind: str, about: dict[str, str], predicate: dict[str, object]) -> str:
+    def state(self, tx: Tx, subject: Subject, kind: str, about: dict[str, str], predicate: Mapping[str, object]) -> str:
         """State something under the lab's signature; return the entry's digest.
 
         Args:
@@ -57,15 +57,15 @@ class Recorder:
             raise LivingLabError(msg)
 
         def body(sequence: int, previous: str) -> tuple[bytes, str]:
-            statement = statements.lab_statement(kind=kind, about=about, predicate=predicate, binding=_binding(subject, sequence, previous))
+            statement = statements.lab_statement(kind=kind, about=about, predicate=dict(predicate), binding=_binding(subject, sequence, previous))
             return signer.sign(statement, IN_TOTO), DSSE
 
         return self._append(tx, subject, kind, body)
 
-    def tell(self, tx: Tx, subject: Subject, kind: str, data: dict[str, object]) -> None:
+    def tell(self, tx: Tx, subject: Subject, kind: str, data: Mapping[str, object]) -> None:
         """An event in the outbox, without an entry in the chain."""
         tx.emit(Event(kind=kind, organisation=subject.organisation, sandbox=subject.sandbox, plan=subject.plan, run=subject.run,
-                      attempt=subject.attempt, data=data, at=self.clock.now()))  # fmt: skip
+                      attempt=subject.attempt, data=dict(data), at=self.clock.now()))  # fmt: skip
 
     def _append(self, tx: Tx, subject: Subject, kind: str, body: Callable[[int, str], tuple[bytes, str]]) -> str:
         head = tx.ledger_head(subject.chain)

@@ -7,11 +7,11 @@ from typing import Any
 
 from livinglab.domain.access import Caller, Document, Event
 from livinglab.domain.canonical import digest_of
-from livinglab.domain.errors import Conflict, Forbidden, Invalid, NotFound, Refused
+from livinglab.domain.errors import Conflict, Forbidden, NotFound, Refused
 from livinglab.domain.model import Frozen, Slug
 from livinglab.domain.run import Attempt, Cause, Failure, JournalEntry, Run, RunState
 from livinglab.domain.sandbox import Channel, Release, Role
-from livinglab.domain.verdict import Measurement, SetVerdict
+from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts, Clock, Store, Tx
 from livinglab.services.admission import why_not_admitted
 from livinglab.services.applications import overseen, sees
@@ -59,6 +59,7 @@ class Runs:
             tx.ledger_head(plan.id)  # locks the chain: two requests do not both find the last free run
             now = self.clock.now()
             reasons = why_not_admitted(tx, plan, request.site, now.date())
+            run: Run | None = None
             if reasons:
                 self.recorder.transition(tx, plan_subject(plan), "run-refused", {"by": caller.organisation, "reasons": list(reasons)})
             else:
@@ -66,7 +67,7 @@ class Runs:
                     id=new_id("run", now), plan=plan.id, plan_digest=plan.digest, pilot=plan.body.pilot, organisation=plan.body.participant,
                     sandbox=plan.body.sandbox, site=request.site, ordinal=len(tx.runs_under(plan.id)) + 1, created_at=now))  # fmt: skip
                 tx.remember(caller.organisation, idempotency_key, asked, run.id)
-        if reasons:
+        if run is None:
             msg = "the run may not start"
             raise Refused(msg, reasons=reasons)
         return run
@@ -173,16 +174,6 @@ class Runs:
                     return document
         msg = f"run {run.id} has no {name.removesuffix('.json')}: it is {run.state}."
         raise NotFound(msg, hint=run.failure.sentence if run.failure else None)
-
-
-class MeasurementFile(Frozen):
-    """`measurements.json` as it is stored: what was schema-checked, nothing else."""
-
-    schema_version: int = 1
-    measurements: tuple[Measurement, ...]
-    curves: dict[str, dict[str, Any]] = {}
-    digests: dict[str, str] = {}
-    notes: tuple[str, ...] = ()
 
 
 def new_attempt(run: Run, number: int, at: datetime) -> Attempt:

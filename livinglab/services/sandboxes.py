@@ -59,7 +59,8 @@ class Sandboxes:
             tx.add_release(release, caller.organisation, data, self.clock.now())
             subject = Subject(chain=f"sandbox-{spec.id}", organisation=caller.organisation, sandbox=spec.id)
             self.recorder.transition(tx, subject, "sandbox-registered", {
-                "version": spec.version, "release": sha256(data), "specification": spec.digest, "criteria": spec.frozen_criteria().digest})  # fmt: skip
+                "version": spec.version, "release": sha256(data), "specification": spec.digest,
+                "criteria": spec.frozen_criteria().digest})  # fmt: skip
         return release
 
     def get(self, id_: str) -> tuple[Release, str]:

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from livinglab.domain.access import CheckpointRow, TreeLeaf
 from livinglab.domain.run import Attempt, Cause, JournalEntry, Run, RunState, Step
+from livinglab.domain.situation import Situation
 from livinglab.evidence import merkle, statements
 from livinglab.ports import Store, Tx
-from livinglab.services.jobs import Situation
 from livinglab.services.recording import IN_TOTO, Recorder
 from livinglab.services.runs import new_attempt, run_subject
 

@@ -46,7 +46,9 @@ def why(run: Run, attempts: tuple[Attempt, ...], *, ahead: int = 0, backend: str
     name = f"Run {run.id}"
     if run.state is RunState.QUEUED:
         place = f"{ahead} runs are ahead of it" if ahead else "it is next"
-        return Why(sentence=f"{name} waits for a place at site {run.site}: {place}.", whose=None, next="A worker of that site takes it up.", backend=backend)
+        return Why(
+            sentence=f"{name} waits for a place at site {run.site}: {place}.", whose=None, next="A worker of that site takes it up.", backend=backend
+        )
     if run.state is RunState.COMPLETED:
         return Why(sentence=f"{name} is complete; its verdict is {run.verdict}.", whose=None, next="Read the verdict, or download the dossier.")
     if run.state.final:

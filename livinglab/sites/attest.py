@@ -22,20 +22,21 @@ DEMANDED: tuple[Property, ...] = (
 
 
 def launcher_command(spec: JobSpec, container: ContainerSpec) -> list[str]:
-    """argv of the container's first process: the demands of profile and limits, the nonce, then the command."""
-    resources, profile = container.resources, spec.profile
-    writable = [m.target for m in container.mounts if not m.read_only] + list(SCRATCH)
-    demands = {
-        "uid": profile.uid, "gid": profile.gid, "memory": resources.memory, "cpu": round(resources.cpus * 1000), "pids": resources.pids,
-        "writable": ":".join(writable),
-    }  # fmt: skip
+    """Argv of the container's first process: the demands of profile and limits, the nonce, then the command."""
     command = [LAUNCHER, "--nonce", spec.nonce]
-    for name, value in demands.items():
+    for name, value in _demands(spec, container).items():
         command += ["--expect", f"{name}={value}"]
-    for name, witnesses in sorted(profile.witnesses.items()):
+    for name, witnesses in sorted(spec.profile.witnesses.items()):
         if "engine" in witnesses:
             command += ["--hidden", name]
     return [*command, "--", *container.argv]
+
+
+def _demands(spec: JobSpec, container: ContainerSpec) -> dict[str, int | str]:
+    resources, profile = container.resources, spec.profile
+    writable = [m.target for m in container.mounts if not m.read_only] + list(SCRATCH)
+    return {"uid": profile.uid, "gid": profile.gid, "memory": resources.memory, "cpu": round(resources.cpus * 1000), "pids": resources.pids,
+            "writable": ":".join(writable)}  # fmt: skip
 
 
 def parse_report(line: bytes | None, nonce: str) -> tuple[ProbeReport | None, str | None]:
@@ -67,11 +68,23 @@ def attest(profile: IsolationProfile, spec: JobSpec, line: bytes | None, site_vi
     reasons = [doubt] if doubt else []
     seen_outside = {f.property: f for f in view}
     reasons += [f"the site sees {f.property}: {f.seen} (demanded: {f.demanded})" for f in view if not f.holds]
+    reasons += [f"the site does not say how it enforces {name}" for name in DEMANDED if name not in seen_outside]
     if report:
         reasons += _judge_report(profile, report, seen_outside)
+        reasons += _compare_demands(spec, report)
     elif exit_code == MISUSED:
         reasons.append("the launcher refused its own arguments")
     return Attestation(profile_digest=digest_of(profile), nonce=spec.nonce, report=report, site_view=view, holds=not reasons, reasons=tuple(reasons))
+
+
+def _compare_demands(spec: JobSpec, report: ProbeReport) -> list[str]:
+    """The probe must have been asked for what this job demands, not for less. In a job of several containers, for one of theirs."""
+    asked = {f.property: f.demanded for f in report.findings}
+    mine = [{"user": f"{spec.profile.uid}:{spec.profile.gid}", **{name: str(_demands(spec, c)[name]) for name in ("memory", "cpu", "pids")},
+             "mounts": str(_demands(spec, c)["writable"])} for c in spec.containers]  # fmt: skip
+    if any(all(asked.get(name) == value for name, value in demands.items()) for demands in mine):  # type: ignore[call-overload]
+        return []
+    return ["the probe was asked for something else than this job demands"]
 
 
 def _judge_report(profile: IsolationProfile, report: ProbeReport, outside: dict[Property, Finding]) -> list[str]:

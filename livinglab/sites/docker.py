@@ -1,35 +1,34 @@
 """A Docker Engine as a site. The worker runs as root on the engine's own machine, since it mounts the sized volumes."""
 
-import fcntl
-import os
-import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import docker
-import requests
-from docker.errors import APIError, DockerException, ImageNotFound
 from docker.errors import NotFound as DockerNotFound
 
 from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, NotFound, PlatformFault, Unreachable
-from livinglab.domain.isolation import Area, Resources
+from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
-from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, Seen
+from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
 from livinglab.sites import docker_spec
 from livinglab.sites.attest import MARK, REPORT_LIMIT
+from livinglab.sites.docker_engine import TimedOut, connect, first_line, log_pieces, log_was_rotated, moment, translated
+from livinglab.sites.docker_images import EngineImages
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
 from livinglab.sites.outputs import copy_outputs
-from livinglab.sites.tmpfs import mount_sized, unmount
+from livinglab.sites.staging import ROLES, JobRecord, Staging
+from livinglab.sites.tmpfs import is_full, mount_sized, unmount
 
-
-_NEVER = "0001-01-01T00:00:00Z"
 _SEEN = {"created": Seen.PENDING, "running": Seen.RUNNING, "paused": Seen.RUNNING, "restarting": Seen.RUNNING, "removing": Seen.EXITED,
          "exited": Seen.EXITED, "dead": Seen.EXITED}  # fmt: skip
-_KILLED = 137
+_PARTNER_GRACE = timedelta(seconds=2)
+"""How long a container may go on after one that it lives together with has ended: enough to write down what it saw."""
+_BLINK = 0.025  # seconds; the launcher needs less, and a flood more
+_REMOVAL_WAIT = 20.0  # seconds, for a removal that someone else began
+_SOCKET_BYTES, _SOCKET_INODES = 1 << 20, 64
 
 
 class DockerSite:
@@ -40,55 +39,29 @@ class DockerSite:
         vault: where datasets lie, by the hexadecimal digits of their digest.
         launcher: the launcher's binary.
         runtime: an engine's runtime other than its default, `runsc` for gVisor.
+        url: the engine's unix socket.
+
+    Raises:
+        IsolationNotProven: the engine is on another machine.
     """
 
     def __init__(self, *, name: str, instance: str, root: Path, vault: Path, launcher: Path, images: Images, clock: Clock,
                  runtime: str | None = None, url: str | None = None) -> None:  # fmt: skip
         self.name = name
         self.instance = instance
-        self.root = root
         self.vault = vault
         self.launcher = launcher
-        self.images = images
         self.clock = clock
         self.runtime = runtime
-        self._engine = _connect(url)
-        self._specs: dict[JobKey, ContainerSpec] = {}
-        root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self._engine = connect(url)
+        self._staging = Staging(root)
+        self._images = EngineImages(self._engine, images, self._staging)
 
     # --- images and data -----------------------------------------------------------------------------------------------
 
     def ensure_image(self, digest: str) -> str:
         """See the port. The engine's id must be the digest of the configuration that we normalised, or its layers must be ours."""
-        with self._locked(f"image-{digest[7:39]}"):
-            tag, (config, layers) = self.images.tag(digest), self.images.config(digest)
-            found = self._inspect_image(tag)
-            if found is None:
-                self._load(digest)
-                found = self._inspect_image(tag)
-            if found is None or (found["Id"] != config and not _same_layers(found, layers)):
-                msg = f"the engine made something else of image {digest}."
-                raise PlatformFault(msg)
-            return str(found["Id"])
-
-    def _load(self, digest: str) -> None:
-        archive = self.root / f"load-{digest[7:39]}.tar"
-        try:
-            with archive.open("wb") as out:
-                self.images.export(digest, out)
-            with archive.open("rb") as stream, _translated():
-                for answer in self._engine.load_image(stream, quiet=True):
-                    if "error" in answer:
-                        raise Invalid(f"the engine cannot load the image: {answer['error']}", where="image")
-        finally:
-            archive.unlink(missing_ok=True)
-
-    def _inspect_image(self, tag: str) -> dict[str, Any] | None:
-        with _translated():
-            try:
-                return dict(self._engine.inspect_image(tag))
-            except ImageNotFound:
-                return None
+        return self._images.ensure(digest)
 
     def has_dataset(self, digest: str) -> bool:
         """See the port."""
@@ -99,321 +72,323 @@ class DockerSite:
 
     def push(self, attempt: str, area: Area, files: Mapping[str, Path]) -> None:
         """See the port."""
-        folder = self.root / attempt / "areas" / area
-        fresh = folder.with_name(f"{area}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True, mode=0o755)
-        for name, source in files.items():
-            target = fresh / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _place(source, target)
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
+        self._staging.push(attempt, area, files)
 
     # --- jobs ----------------------------------------------------------------------------------------------------------
 
     def submit(self, spec: JobSpec, key: JobKey) -> Handle:
         """See the port. The lock keeps two processes of this machine from both starting a container that neither has started."""
         spec = spec.model_copy(update={"runtime": spec.runtime or self.runtime})
-        container = spec.containers[0]
-        name = container_name(self.instance, key)
-        with self._locked(name), _translated():
-            found = self._find(name)
-            if found is None:
-                identity = self._create(name, spec, container)
-            elif found["Config"]["Labels"].get(LABEL_SPEC) != digest_of(spec):
-                msg = f"job {key} exists with another specification."
-                raise Conflict(msg)
-            else:
-                identity = str(found["Id"])
-            if found is None or found["State"]["Status"] == "created":
-                self._engine.start(identity)
-        self._specs[key] = container
-        return Handle(key=key, id=identity, created=found is None)
+        keys = docker_spec.keys_of(spec)
+        if keys[0] != key:
+            msg = f"a job is submitted under the key of its first container, {keys[0]}, not {key}."
+            raise Invalid(msg)
+        with self._staging.locked(f"attempt-{spec.attempt}"), translated():
+            found = [self._find_ours(k, digest_of(spec)) for k in keys]
+            identities = [str(f["Id"]) if f else self._create(spec, c) for f, c in zip(found, spec.containers, strict=True)]
+            for identity, before in zip(identities, found, strict=True):
+                if before is None or before["State"]["Status"] == "created":
+                    self._engine.start(identity)
+        return Handle(key=key, id=identities[0], created=found[0] is None)
 
-    def _create(self, name: str, spec: JobSpec, container: ContainerSpec) -> str:
-        profile, limits = spec.profile, container.resources
-        sources: dict[str, Path] = {}
-        for mount in container.mounts:
-            if mount.area == "outputs":
-                source = self._outputs(JobKey(attempt=spec.attempt, role=container.role))
-                mount_sized(source, size=limits.output_bytes, inodes=limits.output_files, uid=profile.uid, gid=profile.gid)
-            else:
-                source = self._dataset(mount.dataset) if mount.dataset else self.root / spec.attempt / "areas" / mount.area
-                if not source.is_dir():
-                    msg = f"the area {mount.area!r} of {spec.attempt} is not there."
-                    raise PlatformFault(msg)
-            sources[mount.target] = source
-        image = self._inspect_image(self.images.tag(container.image))
+    def _find_ours(self, key: JobKey, spec_digest: str) -> dict[str, Any] | None:
+        found = self._find(container_name(self.instance, key))
+        if found and self._staging.record(key) is None:
+            msg = f"there is a container {container_name(self.instance, key)} that this site has no record of."
+            raise Conflict(msg, hint="Give each lab that shares an engine its own instance name.")
+        if found and found["Config"]["Labels"].get(LABEL_SPEC) != spec_digest:
+            msg = f"job {key} exists with another specification."
+            raise Conflict(msg)
+        return found
+
+    def _create(self, spec: JobSpec, container: ContainerSpec) -> str:
+        key = JobKey(attempt=spec.attempt, role=container.role)
+        image = self._images.find(container.image)
         if image is None:
             msg = f"image {container.image} is not at site {self.name}."
             raise PlatformFault(msg)
-        (self.root / spec.attempt / f"{container.role}.json").write_text(container.model_dump_json())
-        body = docker_spec.create_body(self.instance, spec, container, image["Id"], sources, self.launcher)
-        return str(self._engine.create_container_from_config(body, name)["Id"])
+        together = tuple(c.role for c in spec.containers)
+        self._staging.write_record(key, JobRecord(container=container, together=together, user=f"{spec.profile.uid}:{spec.profile.gid}"))
+        body = self._body(spec, container, image, self._sources(spec, container))
+        return str(self._engine.create_container_from_config(body, container_name(self.instance, key))["Id"])
 
-    def _outputs(self, key: JobKey) -> Path:
-        return self.root / key.attempt / key.role / "out"
+    def _body(self, spec: JobSpec, container: ContainerSpec, image: str, sources: dict[str, Path]) -> dict[str, Any]:
+        return docker_spec.create_body(self.instance, spec, container, image, sources, self.launcher)
 
-    def _container_spec(self, key: JobKey) -> ContainerSpec:
-        if key not in self._specs:
-            try:
-                self._specs[key] = ContainerSpec.model_validate_json((self.root / key.attempt / f"{key.role}.json").read_text())
-            except OSError as error:
-                msg = f"the site's record of job {key} is gone."
-                raise NotFound(msg) from error
-        return self._specs[key]
+    def _sources(self, spec: JobSpec, container: ContainerSpec) -> dict[str, Path]:
+        """Mount target → folder on this machine; sized volumes are mounted."""
+        limits, profile = container.resources, spec.profile
+        sources: dict[str, Path] = {}
+        for mount in container.mounts:
+            source = self._source(JobKey(attempt=spec.attempt, role=container.role), mount.area, mount.dataset)
+            if mount.area == "outputs":
+                mount_sized(source, size=limits.output_bytes, inodes=limits.output_files, uid=profile.uid, gid=profile.gid)
+            elif mount.area == "socket":
+                mount_sized(source, size=_SOCKET_BYTES, inodes=_SOCKET_INODES, uid=profile.uid, gid=profile.gid)
+            elif not source.is_dir():
+                msg = f"the area {mount.area!r} of {spec.attempt} is not there."
+                raise PlatformFault(msg)
+            sources[mount.target] = source
+        return sources
+
+    def _source(self, key: JobKey, area: Area, dataset: str | None) -> Path:
+        if area == "outputs":
+            return self._staging.outputs(key)
+        if area == "socket":
+            return self._staging.folder(key.attempt) / "socket" / "out"
+        return self._dataset(dataset) if dataset else self._staging.area(key.attempt, area)
+
+    def _record(self, key: JobKey) -> JobRecord:
+        record = self._staging.record(key)
+        if record is None:
+            msg = f"the site has no record of job {key}."
+            raise NotFound(msg)
+        return record
 
     def _find(self, name: str) -> dict[str, Any] | None:
-        try:
-            return dict(self._engine.inspect_container(name))
-        except DockerNotFound:
-            return None
+        with translated():
+            try:
+                return dict(self._engine.inspect_container(name))
+            except DockerNotFound:
+                return None
+
+    # --- looking -------------------------------------------------------------------------------------------------------
 
     def observe(self, keys: Collection[JobKey]) -> Mapping[JobKey, Observation]:
-        """See the port. One list of all of the lab's containers; only those that are asked for and there are looked into."""
+        """See the port. For several keys, one list of the lab's containers tells which of them are there to be looked into."""
         now = self.clock.now()
         try:
-            present = self._list()
-            return {key: self._look(key, present, now) for key in keys}
+            present = set(keys) if len(keys) == 1 else set(self._list())
+            return {key: self._look(key, now) if key in present else Observation(key=key, seen=Seen.ABSENT, at=now) for key in keys}
         except Unreachable as error:
             return {key: Observation(key=key, seen=Seen.UNREACHABLE, reason=error.message, at=now) for key in keys}
 
-    def _list(self) -> dict[JobKey, dict[str, Any]]:
-        with _translated():
+    def _list(self) -> dict[JobKey, str]:
+        """The lab's containers by key, with the engine's word for their state. Name, label and our own record must agree."""
+        with translated():
             summaries = self._engine.containers(all=True, filters={"label": f"{LABEL_INSTANCE}={self.instance}"})
-        found = ((docker_spec.key_of(s, self.instance), s) for s in summaries)
-        return {key: summary for key, summary in found if key}
+        found = ((docker_spec.key_of(summary, self.instance), summary["State"]) for summary in summaries)
+        return {key: state for key, state in found if key and self._staging.record(key)}
 
-    def _look(self, key: JobKey, present: Mapping[JobKey, dict[str, Any]], now: datetime) -> Observation:
-        summary = present.get(key)
-        inspected = None
-        if summary:
-            with _translated():
-                inspected = self._find(summary["Id"])
-        if summary is None or inspected is None:
+    def _look(self, key: JobKey, now: datetime) -> Observation:
+        inspected = self._find(container_name(self.instance, key))
+        if inspected is None or self._staging.record(key) is None:
             return Observation(key=key, seen=Seen.ABSENT, at=now)
-        state = inspected["State"]
+        state, reason = inspected["State"], inspected["State"].get("Error", "")
         seen, limit = _SEEN.get(state["Status"]), None
         if seen is None:
             msg = f"the engine calls job {key} {state['Status']!r}, which is no state that is known."
             raise PlatformFault(msg)
         if seen is Seen.RUNNING:
-            limit = self._passed_limit(inspected, self._container_spec(key).resources, now)
-            if limit:
+            limit = self._passed_limit(key, inspected, now)
+            alone = self._left_alone(key, now)
+            reason = "a container that it lives together with has ended" if alone else reason
+            if limit or alone:
                 self._kill(inspected["Id"])
         elif seen is Seen.EXITED:
-            limit = self._limit_that_ended(inspected, self._container_spec(key).resources)
-        return Observation(key=key, seen=seen, raw=state["Status"], reason=state.get("Error", ""), at=now, started_at=_moment(state["StartedAt"]),
-                           ended_at=_moment(state["FinishedAt"]), exit_code=state["ExitCode"] if seen is Seen.EXITED else None, limit=limit)  # fmt: skip
+            limit = self._limit_that_ended(key, inspected)
+        return Observation(key=key, seen=seen, raw=state["Status"], reason=reason, at=now, started_at=moment(state["StartedAt"]),
+                           ended_at=moment(state["FinishedAt"]) if seen is Seen.EXITED else None,
+                           exit_code=state["ExitCode"] if seen is Seen.EXITED else None, limit=limit)  # fmt: skip
 
-    def _passed_limit(self, inspected: dict[str, Any], limits: Resources, now: datetime) -> Limit | None:
-        started = _moment(inspected["State"]["StartedAt"])
-        if started and (now - started).total_seconds() > limits.wall_seconds:
+    def _left_alone(self, key: JobKey, now: datetime) -> bool:
+        for role in self._record(key).together:
+            partner = self._find(container_name(self.instance, JobKey(attempt=key.attempt, role=role))) if role != key.role else {}
+            if partner is None:
+                return True
+            ended = moment(partner["State"]["FinishedAt"]) if partner and _SEEN.get(partner["State"]["Status"]) is Seen.EXITED else None
+            if ended and now - ended > _PARTNER_GRACE:
+                return True
+        return False
+
+    def _passed_limit(self, key: JobKey, inspected: dict[str, Any], now: datetime) -> Limit | None:
+        started = moment(inspected["State"]["StartedAt"])
+        if started and (now - started).total_seconds() > self._record(key).container.resources.wall_seconds:
             return "wall_seconds"
-        return "log_bytes" if self._log_is_over(inspected, limits) else None
+        return "log_bytes" if self._log_is_over(key, inspected) else None
 
-    def _limit_that_ended(self, inspected: dict[str, Any], limits: Resources) -> Limit | None:
-        """Derived from what the engine kept, so that it is the same whoever asks, and after any crash."""
-        state = inspected["State"]
-        started, ended = _moment(state["StartedAt"]), _moment(state["FinishedAt"])
-        if state["OOMKilled"]:
-            return "memory" if state["ExitCode"] else None
-        if self._log_is_over(inspected, limits):
+    def _limit_that_ended(self, key: JobKey, inspected: dict[str, Any]) -> Limit | None:
+        """Derived from what the engine and the volume kept, so that it is the same whoever asks, and after any crash.
+
+        Longer than the limit is longer than the limit, whether or not anyone looked in time to end it.
+        """
+        state, limits = inspected["State"], self._record(key).container.resources
+        started, ended = moment(state["StartedAt"]), moment(state["FinishedAt"])
+        if state["OOMKilled"] and state["ExitCode"]:
+            return "memory"
+        if self._log_is_over(key, inspected):
             return "log_bytes"
-        if state["ExitCode"] == _KILLED and started and ended and (ended - started).total_seconds() >= limits.wall_seconds:
+        if started and ended and (ended - started).total_seconds() > limits.wall_seconds:
             return "wall_seconds"
-        return None
+        return "output_bytes" if state["ExitCode"] and is_full(self._staging.outputs(key)) else None
 
-    def _log_is_over(self, inspected: dict[str, Any], limits: Resources) -> bool:
+    def _log_is_over(self, key: JobKey, inspected: dict[str, Any]) -> bool:
         """The engine has rotated the log (so it was far over), or what it kept is too long."""
-        path = Path(inspected["LogPath"])
-        if path.with_name(path.name + ".1").exists():
+        limit, path = self._record(key).container.resources.log_bytes, Path(inspected["LogPath"])
+        if log_was_rotated(path):
             return True
         try:
             kept = path.stat().st_size
         except OSError:
             return False
-        return kept > limits.log_bytes and len(self._read_log(inspected["Id"], limits.log_bytes + REPORT_LIMIT)) > limits.log_bytes
+        return kept > limit and len(self._read_log(key, limit + 1)) > limit
 
     def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
-        """See the port. Waits for the end of the first; a batch job is alone anyway."""
-        for key in list(keys)[:1]:
-            try:
-                with _translated():
-                    self._engine.wait(container_name(self.instance, key), timeout=timeout.total_seconds())
-            except (NotFound, _TimedOut):
-                return
+        """See the port. Of what runs longer than a blink the launcher's line is kept meanwhile, before a flood of log can wash it away."""
+        seconds = timeout.total_seconds()
+        if not keys or self._wait_for_any(keys, min(seconds, _BLINK)) or seconds <= _BLINK:
+            return
+        for key in keys:
+            if self._staging.record(key):
+                self._report(key)
+        self._wait_for_any(keys, seconds - _BLINK)
 
-    def cancel(self, key: JobKey, grace: timedelta) -> None:
-        """See the port. The launcher's command is process 1 and hears no SIGTERM unless it asked to; the engine kills it after the grace."""
-        with _translated():
-            try:
-                self._engine.stop(container_name(self.instance, key), timeout=max(0, int(grace.total_seconds())))
-            except DockerNotFound:
-                return
+    def _wait_for_any(self, keys: Collection[JobKey], seconds: float) -> bool:
+        """Has one of them changed within that time?"""
+        names = [container_name(self.instance, key) for key in keys]
+        try:
+            with translated():
+                if len(names) == 1:
+                    self._engine.wait(names[0], timeout=seconds)
+                    return True
+                return self._wait_for_event(keys, names, seconds)
+        except NotFound:
+            return True
+        except TimedOut:
+            return False
+
+    def _wait_for_event(self, keys: Collection[JobKey], names: list[str], seconds: float) -> bool:
+        begin = time.time()
+        # From a moment before the look below, so that no end falls between the two.
+        events = self._engine.events(since=int(begin), until=f"{begin + seconds:.6f}", decode=True, filters={"event": ["die", "destroy"], "container": names})
+        try:
+            present = self._list()
+            return any(_SEEN.get(present.get(key, "")) is not Seen.RUNNING for key in keys) or next(iter(events), None) is not None
+        finally:
+            events.close()
+
+    # --- ending --------------------------------------------------------------------------------------------------------
+
+    def cancel(self, key: JobKey, grace: timedelta) -> None:  # noqa: ARG002 - of no use here, as the docstring says
+        """See the port. It is killed at once whatever the grace: nothing that a cancelled job would still write is ever used."""
+        record = self._staging.record(key)
+        for role in record.together if record else ():
+            name = container_name(self.instance, JobKey(attempt=key.attempt, role=role))
+            found = self._find(name)
+            if found and found["State"]["Status"] == "created":
+                self._remove(name)  # never started, so there is nothing to kill, and nothing is left
+            elif found:
+                self._kill(name)
 
     def _kill(self, identity: str) -> None:
-        with _translated():
-            try:
+        try:
+            with translated():
                 self._engine.kill(identity)
-            except (DockerNotFound, APIError):
-                return  # it ended by itself; the next look will see that
+        except (NotFound, PlatformFault):
+            return  # it ended by itself; the next look will see that
+
+    def _remove(self, name: str) -> None:
+        end = time.monotonic() + _REMOVAL_WAIT
+        while time.monotonic() < end:
+            try:
+                with translated():
+                    self._engine.remove_container(name, force=True, v=True)
+            except NotFound:
+                return
+            except PlatformFault as error:
+                if "already in progress" not in error.message:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     # --- what is left --------------------------------------------------------------------------------------------------
 
-    def _read_log(self, identity: str, most: int) -> bytes:
+    def _read_log(self, key: JobKey, most: int) -> bytes:
         """At most `most` bytes of both streams as they came, without the launcher's line."""
-        report = self._report(identity)
-        room = most + len(report or b"") + 1
-        data = b""
-        with _translated():
-            for chunk in self._engine.logs(identity, stdout=True, stderr=True, stream=True, follow=False):
-                data += chunk
-                if len(data) >= room:
+        report = self._report(key)
+        data, out = bytearray(), len(report or b"")
+        with log_pieces(self._engine, container_name(self.instance, key)) as pieces:
+            begun = False
+            for is_stdout, piece in pieces:
+                if is_stdout and not begun:
+                    begun = True  # the launcher's line is the first piece, unless it was washed away
+                    piece = piece[out:] if report and piece.startswith(report) else piece  # noqa: PLW2901
+                data += piece
+                if len(data) >= most:
                     break
-        return (data.replace(report, b"", 1) if report else data)[:most]
+        return bytes(data[:most])
 
-    def _report(self, identity: str) -> bytes | None:
+    def _report(self, key: JobKey) -> bytes | None:
         """The first line of standard output, which only the launcher can have written."""
-        data = b""
-        with _translated():
-            for chunk in self._engine.logs(identity, stdout=True, stderr=False, stream=True, follow=False):
-                data += chunk
-                if b"\n" in data or len(data) > REPORT_LIMIT:
-                    break
-        line, newline, _ = data.partition(b"\n")
-        return line + newline if newline and line.startswith(MARK) else None
+        kept = self._staging.report(key)
+        if kept is None:
+            with log_pieces(self._engine, container_name(self.instance, key)) as pieces:
+                line = first_line(pieces, REPORT_LIMIT)
+            kept = line if line and line.startswith(MARK) else None
+            if kept:
+                self._staging.write_report(key, kept)
+        return kept
 
     def logs(self, key: JobKey, offset: int, limit: int) -> bytes:
         """See the port."""
+        if self._staging.record(key) is None:
+            return b""
         try:
-            return self._read_log(container_name(self.instance, key), offset + limit)[offset:]
+            return self._read_log(key, offset + limit)[offset:]
         except NotFound:
             return b""
 
     def collect(self, key: JobKey, into: Path) -> Outcome:
         """See the port."""
-        with _translated():
-            inspected = self._find(container_name(self.instance, key))
-        if inspected is None:
+        inspected = self._find(container_name(self.instance, key))
+        if inspected is None or self._staging.record(key) is None:
             msg = f"job {key} is not there."
             raise NotFound(msg)
-        state, container = inspected["State"], self._container_spec(key)
+        state, record = inspected["State"], self._record(key)
         if _SEEN.get(state["Status"]) is not Seen.EXITED:
             msg = f"job {key} is {state['Status']}; only what has ended is collected."
             raise Conflict(msg)
-        limits = container.resources
-        log = self._read_log(inspected["Id"], limits.log_bytes + 1)
-        log_path, outputs_dir = into / "log", into / "outputs"
-        log_path.write_bytes(log[: limits.log_bytes])
-        outputs_dir.mkdir()
-        problem, files = None, ()
-        try:
-            files = copy_outputs(self._mounted_outputs(key), outputs_dir, limits)
-        except Invalid as error:
-            problem = error.message
-        started, ended = _moment(state["StartedAt"]), _moment(state["FinishedAt"])
+        started, ended = moment(state["StartedAt"]), moment(state["FinishedAt"])
         if started is None or ended is None:
             msg = f"the engine never started job {key}: {state.get('Error') or 'no reason given'}"
             raise PlatformFault(msg)
-        view = docker_spec.site_view(
-            inspected, {"memory": limits.memory, "nano_cpus": round(limits.cpus * 1_000_000_000), "pids": limits.pids}, inspected["Config"]["User"])  # fmt: skip
+        container, limits = record.container, record.container.resources
+        log = self._read_log(key, limits.log_bytes + 1)
+        (into / "log").write_bytes(log[: limits.log_bytes])
+        files, problem = self._take_outputs(key, container, into / "outputs")
+        sources = {m.target: self._source(key, m.area, m.dataset) for m in container.mounts}
+        view = docker_spec.site_view(inspected, container, record.user, sources, self.launcher)
         return Outcome(
-            key=key, exit_code=state["ExitCode"], limit=self._limit_that_ended(inspected, limits), started_at=started, ended_at=ended,
-            report=self._report(inspected["Id"]), site_view=view, log_path=log_path, log_bytes=min(len(log), limits.log_bytes),
-            log_truncated=len(log) > limits.log_bytes, outputs=files, outputs_dir=outputs_dir, output_problem=problem,
+            key=key, exit_code=state["ExitCode"], limit=self._limit_that_ended(key, inspected), started_at=started, ended_at=ended,
+            report=self._report(key), site_view=view, log_path=into / "log", log_bytes=min(len(log), limits.log_bytes),
+            log_truncated=len(log) > limits.log_bytes, outputs=files, outputs_dir=into / "outputs", output_problem=problem,
             usage={"wall_seconds": (ended - started).total_seconds()})  # fmt: skip
 
-    def _mounted_outputs(self, key: JobKey) -> Path:
-        path = self._outputs(key)
-        if not path.is_mount():
+    def _take_outputs(self, key: JobKey, container: ContainerSpec, target: Path) -> tuple[tuple[OutputFile, ...], str | None]:
+        target.mkdir()
+        if not any(mount.area == "outputs" for mount in container.mounts):
+            return (), None
+        source = self._staging.outputs(key)
+        if not source.is_mount():
             msg = f"the outputs of job {key} are gone: their volume is not mounted any more (was the machine restarted?)."
             raise PlatformFault(msg)
-        return path
+        try:
+            return copy_outputs(source, target, container.resources), None
+        except Invalid as error:
+            return (), error.message
 
     def release(self, attempt: str) -> None:
         """See the port."""
-        with _translated():
-            for role in ("prepare", "pilot", "decode", "measure"):
-                name = container_name(self.instance, JobKey(attempt=attempt, role=role))
-                try:
-                    self._engine.remove_container(name, force=True, v=True)
-                except DockerNotFound:
-                    continue
-        folder = self.root / attempt
+        folder = self._staging.folder(attempt)
+        for role in ROLES:
+            key = JobKey(attempt=attempt, role=role)
+            if self._staging.record(key):
+                self._remove(container_name(self.instance, key))
         for out in folder.glob("*/out"):
             unmount(out)
-        shutil.rmtree(folder, ignore_errors=True)
-        for lock in self.root.glob(f"locks/{container_name(self.instance, JobKey(attempt=attempt, role='pilot')).removesuffix('pilot')}*"):
-            lock.unlink(missing_ok=True)
-        self._specs = {key: spec for key, spec in self._specs.items() if key.attempt != attempt}
+        self._staging.remove(attempt)
 
     def owned(self) -> set[JobKey]:
-        """See the port."""
-        return set(self._list())
-
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        (self.root / "locks").mkdir(exist_ok=True)
-        descriptor = os.open(self.root / "locks" / name, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-class _TimedOut(Unreachable):
-    """A wait that was given a time, and used it up."""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The engine's errors as the domain's."""
-    try:
-        yield
-    except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectTimeout) as error:
-        msg = "the Docker Engine did not answer in time."
-        raise _TimedOut(msg) from error
-    except requests.exceptions.ConnectionError as error:
-        if "Read timed out" in str(error):
-            msg = "the Docker Engine did not answer in time."
-            raise _TimedOut(msg) from error
-        msg = "the Docker Engine does not answer."
-        raise Unreachable(msg, hint="Is it running? `docker version` tells.") from error
-    except DockerNotFound as error:
-        raise NotFound(f"the Docker Engine says: {error.explanation}") from error
-    except APIError as error:
-        raise PlatformFault(f"the Docker Engine says: {error.explanation}") from error
-    except (DockerException, requests.exceptions.RequestException) as error:
-        msg = f"the Docker Engine does not answer ({type(error).__name__})."
-        raise Unreachable(msg, hint="Is it running? `docker version` tells.") from error
-
-
-def _connect(url: str | None) -> Any:
-    """A client with a fixed API version, so that making it asks the engine nothing: it may be away just now."""
-    return docker.APIClient(base_url=url or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock", version="1.41", timeout=120)
-
-
-def _moment(text: str) -> datetime | None:
-    """The engine's nanosecond times, to the microsecond."""
-    if not text or text == _NEVER:
-        return None
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{whole}.{fraction[:6].ljust(6, '0')}+00:00")
-
-
-def _place(source: Path, target: Path) -> None:
-    """Hard-linked where the file system allows: blobs are read-only and never change."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        target.chmod(0o444)
-
-
-def _same_layers(found: dict[str, Any], layers: tuple[str, ...]) -> bool:
-    """An engine that names images by another digest than their configuration's must at least have our layers, and no configuration of its own."""
-    own = found.get("Config") or {}
-    return tuple(found["RootFS"]["Layers"]) == layers and not any(own.get(k) for k in ("Env", "Entrypoint", "Cmd", "Volumes", "User"))
+        """See the port. A record without a container is ours too: a volume may be left of it."""
+        return set(self._list()) | self._staging.recorded()

@@ -9,6 +9,7 @@ from typing import Any
 
 import docker
 import requests
+import urllib3.exceptions
 from docker.errors import APIError, DockerException
 from docker.errors import NotFound as DockerNotFound
 
@@ -43,7 +44,7 @@ def translated() -> Iterator[None]:
     """The engine's errors as the domain's."""
     try:
         yield
-    except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectTimeout) as error:
+    except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectTimeout, urllib3.exceptions.TimeoutError) as error:
         msg = "the Docker Engine did not answer in time."
         raise TimedOut(msg) from error
     except requests.exceptions.ConnectionError as error:
@@ -59,7 +60,7 @@ def translated() -> Iterator[None]:
             msg = f"the Docker Engine says: {error.explanation}"
             raise IsolationNotProven(msg, hint="Register the runtime in /etc/docker/daemon.json, or choose another site.") from error
         raise PlatformFault(f"the Docker Engine says: {error.explanation}") from error
-    except (DockerException, requests.exceptions.RequestException) as error:
+    except (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         msg = f"the Docker Engine does not answer ({type(error).__name__})."
         raise Unreachable(msg, hint="Is it running? `docker version` tells.") from error
 

@@ -27,6 +27,8 @@ class JobRecord(Frozen):
     container: ContainerSpec
     together: tuple[JobRole, ...]
     """The roles of the job's containers, its own among them: they live and die together."""
+    user: str
+    """`uid:gid`, as the profile demands."""
 
 
 @dataclass(frozen=True)

@@ -33,3 +33,11 @@ def unmount(path: Path) -> None:
     if path.is_mount() and _libc.umount2(os.fsencode(path), _DETACH):
         msg = f"{path} could not be unmounted ({os.strerror(ctypes.get_errno())})."
         raise PlatformFault(msg)
+
+
+def is_full(path: Path) -> bool:
+    """Is a sized volume out of bytes or inodes? False where none is mounted."""
+    if not path.is_mount():
+        return False
+    room = os.statvfs(path)
+    return room.f_bavail == 0 or room.f_favail == 0

@@ -6,10 +6,26 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import BaseModel
+from sqlalchemy.exc import IntegrityError
 
 from livinglab.domain.errors import Conflict
 
 M = TypeVar("M", bound=BaseModel)
+
+
+MOST = 2**62
+"""What a number that came from outside is cut to: every database still compares it, and no id or offset comes near."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a database said, without its context."""
+    lines = str(getattr(error, "orig", None) or error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def conflict(error: IntegrityError) -> Conflict:
+    """A constraint's refusal, as a person may read it."""
+    return Conflict(f"the database refused it: {first_line(error)}.")
 
 
 def seconds(at: datetime | None) -> float | None:
@@ -29,8 +45,11 @@ class Tables:
         self.connection = connection
 
     def insert(self, table: sa.Table, **values: Any) -> None:
-        """A new row; `IntegrityError` becomes `Conflict` at the transaction's edge."""
-        self.connection.execute(table.insert().values(**values))
+        """A new row; `Conflict` where a constraint refuses it."""
+        try:
+            self.connection.execute(table.insert().values(**values))
+        except IntegrityError as error:
+            raise conflict(error) from error
 
     def put(self, table: sa.Table, key: dict[str, Any], **values: Any) -> None:
         """A row by its key: inserted, or replaced."""

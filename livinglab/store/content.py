@@ -20,6 +20,8 @@ class ContentTables(Tables):
     def add_release(self, release: Release, authority: str, document: bytes, at: datetime) -> None:
         spec = release.spec
         known = self.scalar(t.releases.c.digest, t.releases.c.sandbox == spec.id, t.releases.c.version == spec.version)
+        if known == release.digest:
+            return
         if known:
             msg = f"version {spec.version} of sandbox {spec.id!r} exists with other contents ({known}); a change is a new version."
             raise Conflict(msg)

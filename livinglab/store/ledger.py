@@ -33,14 +33,23 @@ class LedgerTables(Tables):
         return tuple((row.chain, row.head) for row in rows)
 
     def tree(self) -> tuple[TreeLeaf, ...]:
-        rows = self.connection.execute(sa.select(t.leaves).order_by(t.leaves.c.index))
-        return tuple(TreeLeaf(index=r.index, chain=r.chain, head=r.head, salt=bytes(r.salt), leaf=bytes(r.leaf)) for r in rows)
+        leaves = sa.select(t.leaves.c.index.label("number"), t.leaves).order_by(t.leaves.c.index)
+        rows = self.connection.execute(leaves)
+        return tuple(TreeLeaf(index=r.number, chain=r.chain, head=r.head, salt=bytes(r.salt), leaf=bytes(r.leaf)) for r in rows)
 
     def add_leaf(self, leaf: TreeLeaf) -> None:
+        newest = self.scalar(sa.func.max(t.leaves.c.index))
+        if leaf.index != (0 if newest is None else newest + 1):
+            msg = f"leaf {leaf.index} is not the next one of the log."
+            raise Conflict(msg)
         self.insert(t.leaves, index=leaf.index, chain=leaf.chain, head=leaf.head, salt=leaf.salt, leaf=leaf.leaf)
         self.put(t.chains, {"chain": leaf.chain}, leaf_head=leaf.head)
 
     def add_checkpoint(self, row: CheckpointRow) -> None:
+        root = self.scalar(t.checkpoints.c.root, t.checkpoints.c.size == row.size)
+        if root is not None and bytes(root) != row.root:
+            msg = f"a checkpoint over {row.size} leaves exists with another root."
+            raise Conflict(msg)
         self.put(t.checkpoints, {"size": row.size}, root=row.root, envelope=row.envelope, at=seconds(row.at))
 
     def checkpoint(self) -> CheckpointRow | None:

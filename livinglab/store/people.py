@@ -58,7 +58,9 @@ class PeopleTables(Tables):
 
     def idempotent(self, organisation: str, key: str) -> tuple[str, str] | None:
         table = t.idempotency
-        row = self.connection.execute(sa.select(table.c.request, table.c.made).where(table.c.organisation == organisation, table.c.key == key)).first()
+        row = self.connection.execute(
+            sa.select(table.c.request, table.c.made).where(table.c.organisation == organisation, table.c.key == key)
+        ).first()
         return (row.request, row.made) if row else None
 
     def remember(self, organisation: str, key: str, request: str, made: str) -> None:

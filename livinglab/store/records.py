@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from livinglab.domain.access import Document, Event
 from livinglab.domain.errors import Conflict
 from livinglab.store import tables as t
-from livinglab.store.base import Tables, seen_by
+from livinglab.store.base import MOST, Tables, seen_by
 
 
 class RecordTables(Tables):
@@ -15,13 +15,14 @@ class RecordTables(Tables):
 
     def emit(self, event: Event) -> int:
         result = self.connection.execute(t.events.insert().values(
-            kind=event.kind, organisation=event.organisation, sandbox=event.sandbox, run=event.run, doc=event.model_dump_json(exclude={"id"})))  # fmt: skip
+            kind=event.kind, organisation=event.organisation, sandbox=event.sandbox, run=event.run,
+            doc=event.model_dump_json(exclude={"id"})))  # fmt: skip
         assert result.inserted_primary_key is not None  # noqa: S101 - a single row was inserted
         return int(result.inserted_primary_key[0])
 
     def events(self, after: int, limit: int, *, run: str | None = None, organisation: str | None = None,
                sandboxes: Collection[str] | None = None) -> tuple[Event, ...]:  # fmt: skip
-        where = [t.events.c.id > after, *seen_by(t.events, organisation, sandboxes)]
+        where = [t.events.c.id > min(after, MOST), *seen_by(t.events, organisation, sandboxes)]
         if run:
             where.append(t.events.c.run == run)
         rows = self.connection.execute(sa.select(t.events.c.id, t.events.c.doc).where(*where).order_by(t.events.c.id).limit(limit))
@@ -51,6 +52,7 @@ class RecordTables(Tables):
             self.insert(t.logs, attempt=attempt, role=role, start=size, size=len(fresh), data=fresh)
 
     def read_log(self, attempt: str, role: str, offset: int, limit: int) -> bytes:
+        offset = min(offset, MOST)
         rows = self.connection.execute(
             sa.select(t.logs.c.start, t.logs.c.data)
             .where(t.logs.c.attempt == attempt, t.logs.c.role == role, t.logs.c.start + t.logs.c.size > offset, t.logs.c.start < offset + limit)

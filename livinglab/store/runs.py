@@ -67,14 +67,18 @@ class RunTables(Tables):
             raise _stale(attempt.id, epoch)
 
     def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool]) -> Attempt | None:
-        open_ = sa.select(t.attempts.c.doc).where(t.attempts.c.site == site, t.attempts.c.final.is_(False))
-        for attempt in self.many(Attempt, open_.order_by(t.attempts.c.created_at, t.attempts.c.id)):
-            free = attempt.owner is None or (attempt.lease_until is not None and attempt.lease_until <= now) or dead(attempt.owner)
-            if free:
-                taken = attempt.model_copy(update={"owner": owner, "epoch": attempt.epoch + 1, "lease_until": now + lease})
-                self._write_attempt(taken, attempt.epoch)
-                return taken
-        return None
+        c = t.attempts.c
+        is_open = (c.site == site, c.final.is_(False))
+        lapsed = sa.and_(c.lease_until.is_not(None), c.lease_until <= seconds(now))
+        holders = self.connection.execute(sa.select(c.owner).distinct().where(*is_open, c.owner.is_not(None), ~lapsed)).scalars().all()
+        free = sa.or_(c.owner.is_(None), lapsed, c.owner.in_([holder for holder in holders if dead(holder)]))
+        oldest = self.many(Attempt, sa.select(c.doc).where(*is_open, free).order_by(c.created_at, c.id).limit(1))
+        if not oldest:
+            return None
+        attempt = oldest[0]
+        taken = attempt.model_copy(update={"owner": owner, "epoch": attempt.epoch + 1, "lease_until": now + lease})
+        self._write_attempt(taken, attempt.epoch)
+        return taken
 
     def renew(self, attempt: str, epoch: int, until: datetime) -> None:
         held = self.attempt(attempt)

@@ -78,7 +78,7 @@ class SqlStore:
     def transaction(self, *, read_only: bool = False) -> Iterator[SqlTx]:
         """See the port."""
         with self.translated(), self.engine.connect() as connection:
-            connection = connection.execution_options(read_only=read_only)
+            connection.execution_options(read_only=read_only)
             with connection.begin():
                 yield SqlTx(connection)
 

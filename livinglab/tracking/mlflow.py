@@ -1,16 +1,15 @@
 """MLflow: one experiment per plan, one run per attempt, for regulators who look rather than read."""
 
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from livinglab.domain.access import Document
 from livinglab.domain.errors import Unreachable
-from livinglab.domain.verdict import Measurement, SetVerdict
-from livinglab.ports import Artifacts, Store
-from livinglab.services.jobs import Situation
-from livinglab.services.journal import read_situation
-from livinglab.services.runs import MeasurementFile
+from livinglab.domain.situation import Situation
+from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
+from livinglab.ports import Artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +22,17 @@ _BATCH = 1_000
 _TIMEOUT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
 
 
+Load = Callable[[str], tuple[Situation, tuple[Document, ...]]]
+"""An attempt as the database has it, with its documents."""
+
+
 class MlflowTracker:
     """The `Tracker` port. The same attempt recorded twice is one run with the same contents: times and steps come from the record."""
 
-    def __init__(self, store: Store, artifacts: Artifacts, url: str) -> None:
+    def __init__(self, load: Load, artifacts: Artifacts, url: str) -> None:
         for name, value in _TIMEOUT.items():
             os.environ.setdefault(name, value)
-        self.store = store
+        self.load = load
         self.artifacts = artifacts
         self.url = url
 
@@ -37,9 +40,8 @@ class MlflowTracker:
         """See the port."""
         from mlflow import MlflowClient
 
-        with self.store.transaction(read_only=True) as tx:
-            s = read_situation(tx, attempt)
-            documents = {d.name: d for d in tx.documents(attempt)}
+        s, found = self.load(attempt)
+        documents = {d.name: d for d in found}
         with _translated(self.url):
             client = MlflowClient(self.url)
             run_id, recorded = self._find_or_create(client, s)
@@ -54,7 +56,9 @@ class MlflowTracker:
         experiment = client.get_experiment_by_name(s.plan.id)
         if experiment is None:
             title = f"{s.release.spec.title}: {s.pilot.manifest.title}"
-            identity = client.create_experiment(s.plan.id, tags={"livinglab.pilot": s.pilot.id, "livinglab.sandbox": s.run.sandbox, "mlflow.note.content": title})
+            identity = client.create_experiment(
+                s.plan.id, tags={"livinglab.pilot": s.pilot.id, "livinglab.sandbox": s.run.sandbox, "mlflow.note.content": title}
+            )
         else:
             identity = experiment.experiment_id
         found = client.search_runs([identity], f"tags.`{_TAG}` = '{s.attempt.id}'")

@@ -15,7 +15,8 @@ _SIZE = (6.4, 4.8)
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
@@ -39,7 +40,7 @@ def decision(curve: dict[str, Any], title: str) -> bytes:
     axes = figure.subplots()
     for name, style in (("model", "-"), ("all", "--"), ("none", ":")):
         axes.plot(curve["threshold"], curve[name], style, label={"model": "pilot"}.get(name, f"treat {name}"))
-    axes.set(xlabel="risk threshold", ylabel="net benefit", title=title, ylim=(min(-0.02, min(curve["model"])), None))
+    axes.set(xlabel="risk threshold", ylabel="net benefit", title=title, ylim=(min(-0.02, *curve["model"]), None))
     axes.legend()
     return _png(figure)
 

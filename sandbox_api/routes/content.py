@@ -1,7 +1,7 @@
 """Sandboxes, images, keys and pilots."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import anyio.from_thread
 import anyio.to_thread
@@ -65,7 +65,7 @@ def _key(key: PublicKey) -> KeyView:
 
 
 @router.put("/keys", tags=["keys"])
-def register_key(lab: TheLab, caller: TheCaller, pem: str = Body(media_type="application/x-pem-file", max_length=4_000)) -> KeyView:
+def register_key(lab: TheLab, caller: TheCaller, pem: Annotated[str, Body(media_type="application/x-pem-file", max_length=4_000)]) -> KeyView:
     """Register this organisation's public key (Ed25519, PEM). Its private half never leaves the organisation."""
     return _key(lab.access.register_key(caller, pem))
 

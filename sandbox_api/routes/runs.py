@@ -15,7 +15,18 @@ from livinglab.domain.verdict import Measurement
 from livinglab.services.why import Why
 from sandbox_api.auth import TheCaller, TheLab
 from sandbox_api.schemas import (
-    After, AttemptView, Cancellation, DocumentView, Page, PageSize, RunSubmission, RunView, StepView, VerdictView, page_of)  # fmt: skip
+    After,  # fmt: skip
+    AttemptView,
+    Cancellation,
+    DocumentView,
+    Page,
+    PageSize,
+    RunSubmission,
+    RunView,
+    StepView,
+    VerdictView,
+    page_of,
+)
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -111,19 +122,19 @@ def follow_events(lab: TheLab, caller: TheCaller, run: str, request: Request, af
 async def _events(lab: Lab, caller: Caller, run: str, after: int, request: Request) -> AsyncIterator[bytes]:
     silent = 0.0
     while not await request.is_disconnected():
-        position = after
-        events = await run_sync(lambda: lab.runs.events(caller, run, position))
+        # First the state, then the events: a run that was over before its last events were read has no more to come.
+        found, _attempts = await run_sync(lab.runs.get, caller, run)
+        events = await run_sync(lab.runs.events, caller, run, after)
         for event in events:
             after = event.id
             yield _sse(event)
             if event.kind in _LAST:
                 return
-        silent = 0.0 if events else silent + POLL_SECONDS
+        if not events and found.state.final:
+            return
         if not events:
-            found, _attempts = await run_sync(lambda: lab.runs.get(caller, run))
-            if found.state.final and not await run_sync(lambda: lab.runs.events(caller, run, position)):
-                return
             await anyio.sleep(POLL_SECONDS)
+        silent = 0.0 if events else silent + POLL_SECONDS
         if silent >= HEARTBEAT_SECONDS:
             silent = 0.0
             yield b": still here\n\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer, StandardScaler
-from sklearn.compose import ColumnTransformer
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
 
@@ -21,14 +21,16 @@ def features(table):
     creatinine = table["creatinine"].to_numpy().astype(float)
     missing = ~np.isfinite(creatinine)
     creatinine = np.where(missing, 1.0, creatinine)
-    return np.column_stack([
-        table["age"].to_numpy(),
-        np.log(table["kappa"].to_numpy()),
-        np.log(table["lambda"].to_numpy()),
-        np.log(creatinine),
-        (np.asarray(table["sex"].to_pylist()) == "M").astype(float),
-        missing.astype(float),
-    ])
+    return np.column_stack(
+        [
+            table["age"].to_numpy(),
+            np.log(table["kappa"].to_numpy()),
+            np.log(table["lambda"].to_numpy()),
+            np.log(creatinine),
+            (np.asarray(table["sex"].to_pylist()) == "M").astype(float),
+            missing.astype(float),
+        ]
+    )
 
 
 def main():

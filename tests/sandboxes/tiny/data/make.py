@@ -18,10 +18,11 @@ def make(out: Path, secret: bytes) -> None:
         x = rng.normal(size=CASES)
         died, left = rng.exponential(1 / (0.1 * np.exp(x))), rng.uniform(3, 12, CASES)
         outcome = {"time": np.minimum(died, left), "event": died <= left}
-        known = {"id": [f"{part}-{i:04d}" for i in range(CASES)], "x": x}
+        ids = [f"{part}-{i:04d}" for i in range(CASES)]
+        known = {"id": ids, "x": x}
         if part == "train":
             pq.write_table(pa.table({**known, **outcome}), out / "participant" / "train.parquet")
         else:
             pq.write_table(pa.table({**known, **outcome}), out / "hidden" / "reference.parquet")
-            lines = ["id,x", *(f"{i},{value:.6f}" for i, value in zip(known["id"], x, strict=True))]
+            lines = ["id,x", *(f"{i},{value:.6f}" for i, value in zip(ids, x, strict=True))]
             (out / "participant" / "cohort.csv").write_text("\n".join(lines) + "\n")
