@@ -72,7 +72,7 @@ class PlanProposal(BaseModel):
     """What the parties choose. Everything else is frozen from what is registered."""
 
     model_config = {"json_schema_extra": {"examples": [{
-        "pilot": "plt-01k…", "objectives": ["Show that the risk model is calibrated in both sexes"], 
+        "pilot": "plt-01k…", "objectives": ["Show that the risk model is calibrated in both sexes"],
         "valid_from": "2026-01-01", "valid_until": "2026-12-31",
     }]}}  # fmt: skip
 

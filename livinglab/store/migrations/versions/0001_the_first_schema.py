@@ -83,6 +83,7 @@ def upgrade() -> None:
         sa.Column("head", sa.String(length=71), nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=False),
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["chain"], ["chains.chain"], name=op.f("fk_leaves_chain")),
         sa.PrimaryKeyConstraint("index", name=op.f("pk_leaves")),
     )
     with op.batch_alter_table("leaves", schema=None) as batch_op:
@@ -97,15 +98,7 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("chain", "sequence", name=op.f("pk_ledger")),
         sa.UniqueConstraint("digest", name=op.f("uq_ledger_digest")),
-    )
-    op.create_table(
-        "logs",
-        sa.Column("attempt", sa.String(length=80), nullable=False),
-        sa.Column("role", sa.String(length=80), nullable=False),
-        sa.Column("start", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
-        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("attempt", "role", "start", name=op.f("pk_logs")),
+        sa.CheckConstraint("sequence >= 0", name=op.f("ck_ledger_sequence")),
     )
     op.create_table(
         "pilots",
@@ -115,6 +108,10 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=80), nullable=False),
         sa.Column("doc", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pilots")),
+        sa.CheckConstraint(
+            "state IN ('draft', 'submitted', 'eligible', 'ineligible', 'scored', 'selected', 'rejected', 'plan_negotiation', 'plan_agreed', 'active', 'suspended', 'completing', 'completed', 'terminated', 'proof_issued', 'exit_report_issued', 'published', 'follow_up', 'archived')",
+            name=op.f("ck_pilots_state"),
+        ),
     )
     with op.batch_alter_table("pilots", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_pilots_organisation"), ["organisation"], unique=False)
@@ -142,7 +139,7 @@ def upgrade() -> None:
     op.create_table(
         "plans",
         sa.Column("id", sa.String(length=80), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("digest", sa.String(length=71), nullable=False),
         sa.Column("pilot", sa.String(length=80), nullable=False),
         sa.Column("organisation", sa.String(length=80), nullable=False),
@@ -153,6 +150,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["pilot"], ["pilots.id"], name=op.f("fk_plans_pilot")),
         sa.PrimaryKeyConstraint("id", "version", name=op.f("pk_plans")),
         sa.UniqueConstraint("digest", name=op.f("uq_plans_digest")),
+        sa.CheckConstraint("state IN ('proposed', 'agreed', 'suspended', 'completed', 'terminated')", name=op.f("ck_plans_state")),
+        sa.CheckConstraint("version >= 1", name=op.f("ck_plans_version")),
     )
     with op.batch_alter_table("plans", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_plans_organisation"), ["organisation"], unique=False)
@@ -174,6 +173,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["pilot"], ["pilots.id"], name=op.f("fk_runs_pilot")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
         sa.UniqueConstraint("plan", "ordinal", name=op.f("uq_runs_plan_ordinal")),
+        sa.CheckConstraint("ordinal >= 1", name=op.f("ck_runs_ordinal")),
+        sa.CheckConstraint("state IN ('queued', 'running', 'cancelling', 'completed', 'failed', 'refused', 'cancelled')", name=op.f("ck_runs_state")),
     )
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.create_index("ix_runs_organisation_sandbox", ["organisation", "sandbox"], unique=False)
@@ -203,6 +204,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run"], ["runs.id"], name=op.f("fk_attempts_run")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
         sa.UniqueConstraint("run", "number", name=op.f("uq_attempts_run_number")),
+        sa.CheckConstraint("epoch >= 0", name=op.f("ck_attempts_epoch")),
+        sa.CheckConstraint("number >= 1", name=op.f("ck_attempts_number")),
+        sa.CheckConstraint(
+            "state IN ('queued', 'running', 'cancelling', 'completed', 'failed', 'refused', 'cancelled')", name=op.f("ck_attempts_state")
+        ),
     )
     with op.batch_alter_table("attempts", schema=None) as batch_op:
         batch_op.create_index("ix_attempts_claim", ["site", "final", "created_at"], unique=False)
@@ -215,5 +221,20 @@ def upgrade() -> None:
         sa.Column("doc", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["attempt"], ["attempts.id"], name=op.f("fk_journal_attempt")),
         sa.PrimaryKeyConstraint("attempt", "step", name=op.f("pk_journal")),
+        sa.CheckConstraint("status IN ('intent', 'done')", name=op.f("ck_journal_status")),
+        sa.CheckConstraint(
+            "step IN ('admit', 'images', 'prepare', 'stage', 'execute', 'collect', 'attest', 'decode', 'measure', 'judge', 'release', 'seal')",
+            name=op.f("ck_journal_step"),
+        ),
+    )
+    op.create_table(
+        "logs",
+        sa.Column("attempt", sa.String(length=80), nullable=False),
+        sa.Column("role", sa.String(length=80), nullable=False),
+        sa.Column("start", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["attempt"], ["attempts.id"], name=op.f("fk_logs_attempt")),
+        sa.PrimaryKeyConstraint("attempt", "role", "start", name=op.f("pk_logs")),
     )
     # ### end Alembic commands ###

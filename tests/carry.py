@@ -1,0 +1,31 @@
+"""A worker process for tests: carries what is queued, and kills itself at the place it is told.
+
+python -m tests.carry HOME [PLACE]: PLACE is the name of a boundary of the engine; the process sends itself SIGKILL there.
+Every boundary that was passed is appended to HOME/boundaries.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from livinglab.bootstrap import open_lab, open_supervisor
+from livinglab.dispatch.inline import carry_inline
+from livinglab.settings import Settings
+
+
+def main() -> None:
+    home, place = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
+
+    def boundary(name: str) -> None:
+        with (home / "boundaries").open("a") as file:
+            file.write(f"{name}\n")
+        if name == place:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    supervisor = open_supervisor(open_lab(Settings(home=home)), "docker", slots=1, boundary=boundary)
+    supervisor.serve(lambda attempt: carry_inline(supervisor, attempt), until_idle=True)
+
+
+if __name__ == "__main__":
+    main()

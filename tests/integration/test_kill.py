@@ -1,0 +1,81 @@
+"""`kill -9` of the worker between any two side effects, by real process, on the real engine: the run goes on, nothing runs twice."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import docker
+import pytest
+
+from livinglab.bootstrap import lab_signer
+from livinglab.domain.run import RunState
+from livinglab.domain.sandbox import Role
+from livinglab.evidence.policy import TrustedKey, TrustPolicy
+from livinglab.evidence.verify import verify
+from tests.labs import Parties
+
+pytestmark = pytest.mark.docker
+
+JOBS = ("pilot", "decode", "measure")
+PLACES = [
+    "admit:done", "images:ensured", "stage:pushed", "execute:intent", "execute:submitted", "execute:handle", "execute:done", "collect:stored",
+    "collect:done", "attest:done", *(f"{step}:{at}" for step in ("decode", "measure") for at in ("pushed", "intent", "submitted", "handle", "stored", "done")),
+    "judge:stored", "judge:done", "release:released", "seal:done",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parties(tmp_path_factory: pytest.TempPathFactory) -> Parties:
+    return Parties.gather(tmp_path_factory.mktemp("lab"))
+
+
+def work(home: Path, place: str | None = None) -> int:
+    return subprocess.run([sys.executable, "-m", "tests.carry", str(home), *([place] if place else [])], check=False, timeout=120).returncode
+
+
+def starts(since: float) -> Counter[str]:
+    """How often each container was started since then, by the engine's own record."""
+    client = docker.APIClient()
+    events = client.events(since=int(since), until=int(time.time()) + 1, filters={"event": "start", "label": "livinglab.key"}, decode=True)
+    return Counter(event["Actor"]["Attributes"]["livinglab.key"] for event in events)
+
+
+def test_the_places_are_all_places(parties: Parties) -> None:
+    run = parties.request(parties.plan())
+    home = parties.lab.settings.home
+    (home / "boundaries").unlink(missing_ok=True)
+    assert work(home) == 0
+    assert parties.state(run).state is RunState.COMPLETED
+    assert list(dict.fromkeys((home / "boundaries").read_text().split())) == PLACES
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Parties, place: str, tmp_path: Path) -> None:
+    begun = time.time()
+    plan = parties.plan()
+    run = parties.request(plan)
+    home = parties.lab.settings.home
+    assert work(home, place) == -signal.SIGKILL
+    assert work(home) == 0
+
+    ended, attempts = parties.lab.runs.get(parties.authority, run.id)
+    assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
+    assert starts(begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in JOBS})
+
+    dossier = tmp_path / "dossier.zip"
+    parties.lab.dossiers.write(parties.authority, plan.id, dossier)
+    trusted = [TrustedKey(lab_signer(parties.lab.settings).public_pem, "lab", "lab"),
+               TrustedKey(parties.keys[Role.AUTHORITY].public_pem, "authority", "ministry"),
+               TrustedKey(parties.keys[Role.PARTICIPANT].public_pem, "participant", "startup")]  # fmt: skip
+    report = verify(dossier, TrustPolicy.of(trusted))
+    assert report.ok, report.problems
+    assert report.facts["attempts"][attempts[0].id]["verdict"] == "PASS"
+
+
+def test_nothing_is_left_behind(parties: Parties) -> None:
+    instance = parties.lab.settings.instance
+    assert docker.APIClient().containers(all=True, filters={"label": f"livinglab.instance={instance}"}) == []
+    assert str(parties.lab.settings.home) not in Path("/proc/mounts").read_text()
