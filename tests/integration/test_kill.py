@@ -36,11 +36,12 @@ def work(home: Path, place: str | None = None) -> int:
     return subprocess.run([sys.executable, "-m", "tests.carry", str(home), *([place] if place else [])], check=False, timeout=120).returncode
 
 
-def starts(since: float) -> Counter[str]:
-    """How often each container was started since then, by the engine's own record."""
+def starts(attempt: str, since: float) -> Counter[str]:
+    """How often each container of an attempt was started since then, by the engine's own record."""
     client = docker.APIClient()
     events = client.events(since=int(since), until=int(time.time()) + 1, filters={"event": "start", "label": "livinglab.key"}, decode=True)
-    return Counter(event["Actor"]["Attributes"]["livinglab.key"] for event in events)
+    keys = (event["Actor"]["Attributes"]["livinglab.key"] for event in events)
+    return Counter(key for key in keys if key.startswith(f"{attempt}."))
 
 
 def test_the_places_are_all_places(parties: Parties) -> None:
@@ -63,7 +64,7 @@ def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Par
 
     ended, attempts = parties.lab.runs.get(parties.authority, run.id)
     assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
-    assert starts(begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in JOBS})
+    assert starts(attempts[0].id, begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in JOBS})
 
     dossier = tmp_path / "dossier.zip"
     parties.lab.dossiers.write(parties.authority, plan.id, dossier)

@@ -1,0 +1,233 @@
+"""The API as its callers meet it: who may what, what is refused and how it is said, and nothing about others."""
+
+import json
+import tarfile
+from io import BytesIO
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from livinglab.bootstrap import Lab
+from livinglab.domain.errors import LivingLabError
+from sandbox_api.errors import STATUS
+
+
+def image_archive(**config: Any) -> bytes:
+    from importlib import import_module
+
+    archive: bytes = import_module("tests.unit.api.conftest").image_archive(**config)
+    return archive
+
+
+def agree(plan: dict[str, Any], startup: Any, authority: Any) -> dict[str, Any]:
+    startup.sign(plan, "participant")
+    agreed: dict[str, Any] = authority.sign(plan, "authority")
+    return agreed
+
+
+def request_run(startup: Any, plan: dict[str, Any], expected: int = 201, key: str = "key-00000001") -> Any:
+    return startup.call("POST", "/v1/runs", expected, json={"plan": plan["body"]["id"]}, headers={"Idempotency-Key": key})
+
+
+def test_every_domain_error_has_a_status() -> None:
+    def kinds(kind: type[LivingLabError]) -> set[type[LivingLabError]]:
+        return {kind}.union(*(kinds(k) for k in kind.__subclasses__()))
+
+    assert all(any(parent in STATUS for parent in kind.__mro__) for kind in kinds(LivingLabError))
+
+
+def test_the_openapi_document_is_3_1_and_describes_every_address(client: TestClient) -> None:
+    document = client.get("/v1/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    operations = [op for path, item in document["paths"].items() if path.startswith("/v1") for op in item.values()]
+    assert len(operations) >= 25
+    assert all(op["description"] for op in operations)
+    assert "examples" in json.dumps(document)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer ll_wrong"}, {"Authorization": "Basic x"}])
+def test_without_a_token_that_holds_there_is_nothing(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.get("/v1/pilots", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_revoked_token_opens_nothing(lab: Lab, startup: Any) -> None:
+    startup.call("GET", "/v1/pilots")
+    lab.access.revoke_token(next(t.id for t in lab.access.tokens() if t.organisation == "startup"))
+    startup.call("GET", "/v1/pilots", 401)
+
+
+def test_tokens_are_kept_as_hashes_only(lab: Lab, startup: Any) -> None:
+    secret = startup.headers["Authorization"].removeprefix("Bearer ")
+    database = (lab.settings.home / "lab.db").read_bytes() + (lab.settings.home / "lab.db-wal").read_bytes()
+    assert secret.encode() not in database
+    assert b"PRIVATE KEY" not in database
+
+
+def test_a_plan_comes_into_force_when_both_sides_have_signed(plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    refused = request_run(startup, plan, 409)
+    assert set(refused["reasons"]) == {"the participant has not signed the plan", "the authority has not signed the plan",
+                                       "the pilot is plan_negotiation"}  # fmt: skip
+    assert startup.sign(plan, "participant")["state"] == "proposed"
+    assert "the authority has not signed the plan" in request_run(startup, plan, 409)["detail"]
+    assert authority.sign(plan, "authority")["state"] == "agreed"
+    run = request_run(startup, plan)
+    assert (run["state"], run["ordinal"]) == ("queued", 1)
+    kinds = [json.loads(e["entry"])["kind"] for e in authority.call("GET", f"/v1/plans/{plan['body']['id']}/evidence")]
+    assert kinds == ["plan-proposed", "run-refused", "plan-signed", "run-refused", "plan-signed", "plan-agreed", "run-queued"]
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    ({"digest": "sha256:" + "0" * 64}, 422), ({"role": "authority"}, 422), ({"organisation": "ministry"}, 422), ({"plan": "pln-other"}, 422), ({"version": 2}, 422),
+])  # fmt: skip
+def test_a_signature_over_anything_else_is_rejected(plan: dict[str, Any], startup: Any, changes: dict[str, Any], expected: int) -> None:
+    body = plan["body"]
+    claims = {"role": "participant", **changes}
+    startup.sign(plan, claims.pop("role"), expected, **claims)
+    assert startup.call("GET", f"/v1/plans/{body['id']}")["signatures"] == []
+
+
+def test_a_signature_by_a_key_that_is_not_the_organisations_is_rejected(plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    answer = startup.sign(plan, "participant", 422, signer=authority.signer)
+    assert "no signature of a known key holds" in answer["detail"]
+
+
+def test_one_key_cannot_sign_for_both_sides(plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    startup.sign(plan, "participant")
+    authority.call("PUT", "/v1/keys", 409, content=startup.signer.public_pem)
+
+
+def test_an_expired_plan_admits_nothing(pilot: dict[str, Any], startup: Any, authority: Any) -> None:
+    plan = startup.call("POST", "/v1/plans", 201, json={"pilot": pilot["id"], "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2020-02-01"})
+    agree(plan, startup, authority)
+    assert "the plan ended on 2020-02-01" in request_run(startup, plan, 409)["reasons"]
+
+
+def test_a_suspended_plan_admits_nothing_and_only_the_authority_suspends(plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    agree(plan, startup, authority)
+    path = f"/v1/plans/{plan['body']['id']}/state"
+    startup.call("POST", path, 403, json={"state": "suspended", "reason": "a rival's wish"})
+    authority.call("POST", path, json={"state": "suspended", "reason": "a question"})
+    assert "the plan is suspended" in request_run(startup, plan, 409)["reasons"]
+    authority.call("POST", path, json={"state": "agreed", "reason": "answered"})
+    request_run(startup, plan)
+
+
+def test_an_idempotency_key_asks_once(plan: dict[str, Any], startup: Any, authority: Any, door: Any) -> None:
+    agree(plan, startup, authority)
+    first, again = request_run(startup, plan), request_run(startup, plan)
+    assert first["id"] == again["id"]
+    startup.call("POST", "/v1/runs", 409, json={"plan": plan["body"]["id"], "site": "moon"}, headers={"Idempotency-Key": "key-00000001"})
+    startup.call("POST", "/v1/runs", 422, json={"plan": plan["body"]["id"]})
+    # Another organisation's use of the same key is another key.
+    request_run(door("elsewhere", tiny="participant"), plan, 404)
+
+
+def test_what_belongs_to_another_organisation_does_not_exist(plan: dict[str, Any], pilot: dict[str, Any], startup: Any, authority: Any, door: Any) -> None:
+    agree(plan, startup, authority)
+    run = request_run(startup, plan)
+    rival = door("rival", tiny="participant")
+    for path in (f"/v1/pilots/{pilot['id']}", f"/v1/plans/{plan['body']['id']}", f"/v1/plans/{plan['body']['id']}/dossier", f"/v1/runs/{run['id']}",
+                 f"/v1/runs/{run['id']}/why", f"/v1/runs/{run['id']}/logs", f"/v1/runs/{run['id']}/events", f"/v1/runs/{run['id']}/verdict"):  # fmt: skip
+        theirs, nobodys = rival.call("GET", path, 404), rival.call("GET", path.replace("-0", "-9"), 404)
+        assert theirs["title"] == nobodys["title"]
+    for path in ("/v1/pilots", "/v1/plans", "/v1/runs"):
+        assert rival.call("GET", path)["items"] == []
+        assert len(authority.call("GET", path)["items"]) == 1
+    rival.call("POST", f"/v1/runs/{run['id']}/cancel", 404, json={})
+    unknown = rival.call("POST", "/v1/pilots", 422, json={"manifest": pilot["manifest"], "image": pilot["image"]})
+    assert "has uploaded no image" in unknown["detail"], "a digest that others know is unknown here"
+
+
+@pytest.mark.parametrize(("change", "where"), [
+    ({"surprise": 1}, "surprise"), ({"entrypoint": []}, "entrypoint"), ({"name": "Not A Slug"}, "name"), ({"task": "chess"}, "task"),
+    ({"resources": {"memory": 1 << 40}}, "memory"), ({"resources": {"cpus": -1}}, "cpus"), ({"title": None}, "title"),
+])  # fmt: skip
+def test_a_manifest_that_cannot_be_used_says_where(authority: Any, startup: Any, manifest: dict[str, Any], change: dict[str, Any], where: str) -> None:
+    image = startup.call("POST", "/v1/images", 201, content=image_archive())["digest"]
+    answer = startup.call("POST", "/v1/pilots", 422, json={"manifest": {**manifest, **change}, "image": image})
+    assert where in answer["detail"]
+
+
+@pytest.mark.parametrize(("config", "what"), [
+    ({"user": "root"}, "user is root"), ({"user": ""}, "user is root"), ({"user": "0:0"}, "user is root"), ({"user": "nobody"}, "is a name"),
+    ({"Volumes": {"/data": {}}}, "declares volumes"),
+])  # fmt: skip
+def test_an_image_that_the_lab_does_not_take_says_why(startup: Any, config: dict[str, Any], what: str) -> None:
+    assert what in startup.call("POST", "/v1/images", 422, content=image_archive(**config))["detail"]
+
+
+def test_hostile_archives_are_refused_and_leave_nothing(lab: Lab, startup: Any) -> None:
+    for name, kind in (("../x", tarfile.REGTYPE), ("/etc/x", tarfile.REGTYPE), ("manifest.json", tarfile.SYMTYPE), ("x", tarfile.CHRTYPE)):
+        data = BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as tar:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/shadow"
+            tar.addfile(member)
+        startup.call("POST", "/v1/images", 422, content=data.getvalue())
+    startup.call("POST", "/v1/images", 422, content=b"no archive at all")
+    assert list((lab.settings.home / "blobs" / "incoming").iterdir()) == []
+
+
+def test_bodies_and_uploads_are_bounded(startup: Any) -> None:
+    assert "65536" in startup.call("POST", "/v1/pilots", 413, content=b"x" * (65 << 10))["detail"]
+    startup.call("POST", "/v1/images", 413, content=b"x" * ((1 << 20) + 1))
+
+    chunked = (b"x" * 65_536 for _ in range(17))  # without a length in its header
+    startup.call("POST", "/v1/images", 413, content=chunked)
+
+
+def test_lists_are_paged_by_cursor(authority: Any, startup: Any, manifest: dict[str, Any]) -> None:
+    image = startup.call("POST", "/v1/images", 201, content=image_archive())["digest"]
+    made = [startup.call("POST", "/v1/pilots", 201, json={"manifest": manifest, "image": image})["id"] for _ in range(5)]
+    seen, cursor = [], None
+    while True:
+        page = startup.call("GET", "/v1/pilots", params={"limit": 2, **({"after": cursor} if cursor else {})})
+        seen += [p["id"] for p in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == made[::-1]
+    startup.call("GET", "/v1/pilots", 422, params={"limit": 0})
+
+
+def test_a_queued_run_that_nobody_began_is_cancelled_at_once_and_says_so(plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    agree(plan, startup, authority)
+    run = request_run(startup, plan)
+    assert "waits for a place" in startup.call("GET", f"/v1/runs/{run['id']}/why")["sentence"]
+    assert startup.call("POST", f"/v1/runs/{run['id']}/cancel", 202, json={"reason": "changed our mind"})["state"] == "cancelled"
+    why = startup.call("GET", f"/v1/runs/{run['id']}/why")
+    assert "changed our mind" in why["sentence"]
+    assert why["whose"] == "policy"
+    startup.call("POST", f"/v1/runs/{run['id']}/cancel", 409, json={})
+
+
+def test_events_are_streamed_and_resumed(plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    agree(plan, startup, authority)
+    run = request_run(startup, plan)
+    startup.call("POST", f"/v1/runs/{run['id']}/cancel", 202, json={"reason": "enough"})
+    text = startup.call("GET", f"/v1/runs/{run['id']}/events").text
+    kinds = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+    assert kinds == ["run-queued", "run-cancelling", "run-cancelled"]
+    first = next(line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id: "))
+    resumed = startup.call("GET", f"/v1/runs/{run['id']}/events", headers={"Last-Event-ID": first}).text
+    assert "run-queued" not in resumed
+    assert "run-cancelled" in resumed
+
+
+def test_a_version_of_a_sandbox_never_changes(authority: Any, startup: Any) -> None:
+    release = authority.call("GET", "/v1/sandboxes/tiny")["document"]
+    authority.call("POST", "/v1/sandboxes", 201, json=release)
+    release["spec"]["title"] = "Another title"
+    authority.call("POST", "/v1/sandboxes", 409, json=release)
+    release["spec"]["version"] = 2
+    authority.call("POST", "/v1/sandboxes", 201, json=release)
+    startup.call("POST", "/v1/sandboxes", 403, json=release)
+
+
+def test_private_keys_are_turned_away(startup: Any, tmp_path: Any) -> None:
+    answer = startup.call("PUT", "/v1/keys", 422, content=(tmp_path / "startup.pem").read_bytes())
+    assert "private key" in answer["detail"]
