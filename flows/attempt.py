@@ -29,12 +29,12 @@ async def run_attempt(attempt: str) -> Any:  # noqa: ARG001 - shown to operators
     """Carry an attempt through its phases."""
     for phase in PHASES:
         await run_phase(phase)
-    return await asyncio.to_thread(_end)
+    return await asyncio.to_thread(end_of, carrying.get())
 
 
-def _end() -> Any:
+def end_of(carrier: "Carrier") -> Any:
     """Prefect's state, from the database's."""
-    _run, attempt = carrying.get().outcome()
+    _run, attempt = carrier.outcome()
     sentence = attempt.failure.sentence if attempt.failure else None
     if attempt.state is RunState.COMPLETED:
         return Completed(name=attempt.verdict or "Completed", message=f"verdict {attempt.verdict}")
@@ -45,5 +45,5 @@ def _end() -> Any:
     return Failed(name="Interrupted", message="this worker stopped; another goes on with the attempt")
 
 
-entry = (run_attempt, carrying)
-"""What a worker finds by the entry point `livinglab.flows`: the flow, and where to put what it carries."""
+entry = (run_attempt, carrying, end_of)
+"""What a worker finds by the entry point `livinglab.flows`: the flow, where to put what it carries, and its end from the database's."""

@@ -49,15 +49,31 @@ class PrefectDispatch:
         try:
             asyncio.run(self._carry(attempt))
         except Exception as error:  # noqa: BLE001 - whatever ails Prefect must not ail the run
-            log.warning("Prefect could not carry %s (%s: %s); going on without it", attempt.id, type(error).__name__, error)
-        carry_inline(self.supervisor, attempt)
+            log.warning("Prefect could not carry %s (%s: %s); going on without it", attempt.id, type(error).__name__, str(error)[:200])
+            carry_inline(self.supervisor, attempt)
+            self._settle(attempt)
+
+    def _settle(self, attempt: Attempt) -> None:
+        """Bring a flow run that could not be carried to its end to the state that the database has; if Prefect is still away, it stays as it is."""
+        try:
+            asyncio.run(self._set_end(attempt))
+        except Exception as error:  # noqa: BLE001 - the same
+            log.warning("the flow run of %s stays unsettled (%s)", attempt.id, type(error).__name__)
+
+    async def _set_end(self, attempt: Attempt) -> None:
+        from prefect.client.orchestration import get_client
+
+        _flow, _carrying, end_of = _entry()
+        async with get_client() as client:
+            left = await _find(client, attempt)
+            if left:
+                await client.set_flow_run_state(left.id, end_of(Carrier(self.supervisor, attempt)), force=True)
 
     async def _carry(self, attempt: Attempt) -> None:
         from prefect.client.orchestration import get_client
         from prefect.flow_engine import run_flow_async
 
-        (entry,) = entry_points(group="livinglab.flows", name="attempt")
-        flow, carrying = entry.load()
+        flow, carrying, _end_of = _entry()
         carrier = Carrier(self.supervisor, attempt)
         async with get_client() as client:
             flow_run = await self._flow_run(client, flow, attempt)
@@ -72,13 +88,11 @@ class PrefectDispatch:
     async def _flow_run(self, client: "PrefectClient", flow: Any, attempt: Attempt) -> "FlowRun":
         """The attempt's flow run: the one that a killed worker left, entered again, or a new one."""
         from prefect.client.schemas.actions import WorkPoolCreate
-        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
         from prefect.exceptions import ObjectAlreadyExists
 
-        if attempt.epoch > 1:
-            left = await client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[attempt.id])), limit=1)
-            if left and left[0].state and not left[0].state.is_final():
-                return left[0]
+        left = await _find(client, attempt) if attempt.epoch > 1 else None
+        if left:
+            return left
         try:
             await client.create_work_pool(WorkPoolCreate(name=self.pool, type=POOL_TYPE))
         except ObjectAlreadyExists:
@@ -97,3 +111,21 @@ class PrefectDispatch:
             if state and state.is_cancelling():
                 await asyncio.to_thread(carrier.cancel, "an operator", "cancelled in Prefect")
                 return
+
+
+def _entry() -> Any:
+    """The flow, where to put what it carries, and its end from the database's: found by name, since flows and core do not know each other."""
+    (entry,) = entry_points(group="livinglab.flows", name="attempt")
+    return entry.load()
+
+
+async def _find(client: "PrefectClient", attempt: Attempt) -> "FlowRun | None":
+    """The attempt's flow run, if there is one that is not over."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    named = FlowRunFilter(name=FlowRunFilterName(any_=[attempt.id]))
+    for found in await client.read_flow_runs(flow_run_filter=named, sort=FlowRunSort.START_TIME_DESC, limit=1):
+        if found.state and not found.state.is_final():
+            return found
+    return None

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _TAG = "livinglab.attempt"
 _STATUS = {"completed": "FINISHED", "cancelled": "KILLED"}
 _BATCH = 1_000
-_TIMEOUT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+_TIMEOUT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}  # fmt: skip
 
 
 Load = Callable[[str], tuple[Situation, tuple[Document, ...]]]
