@@ -2,62 +2,102 @@
 
 Writers come one at a time, in SQLite by `BEGIN IMMEDIATE` and in PostgreSQL by an advisory lock that lasts as long as the
 transaction. So what a transaction has read still holds when it commits, event ids are seen in the order of their
-commits, and a chain has no gaps, without a retry anywhere. Readers never wait.
+commits, and a chain has no gaps, without a retry anywhere. Readers never wait, and see one moment throughout.
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from livinglab.domain.errors import Conflict, Invalid, Unreachable
+from livinglab.domain.errors import Invalid, Unreachable
+from livinglab.store.base import conflict, first_line
 from livinglab.store.migrate import upgrade
 from livinglab.store.tx import SqlTx
 
-_BUSY_SECONDS = 30
+PATIENCE = 30.0
+"""Seconds. The longest wait for the writers before, and for a connection; then it is `Unreachable`."""
 _WRITERS = 0x11A8  # the advisory lock's number: any constant that nobody else in this database uses
+_EXAMPLES = "sqlite:////path/to/lab.db or postgresql+psycopg://user@host/name"
 
 
-def open_store(url: str, *, migrate: bool = True) -> "SqlStore":
+def open_store(url: str, *, migrate: bool = True, patience: float = PATIENCE) -> "SqlStore":
     """Open the database at a SQLAlchemy URL (`sqlite:///path` or `postgresql+psycopg://…`), migrated to the newest schema.
+
+    Args:
+        url: where it is. What the URL's query says of a connection is left as it is.
+        migrate: bring it to the newest schema first.
+        patience: seconds to wait for other writers, and for a free connection.
 
     Raises:
         Invalid: not a URL of a database that the lab can use.
         Unreachable: it does not answer.
     """
+    parsed = _checked(url)
+    if parsed.drivername == "sqlite":
+        engine = sa.create_engine(parsed, pool_size=10, max_overflow=30, pool_timeout=patience, connect_args={"timeout": patience})
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    else:
+        # Under the writers' lock each statement must see what was committed before it, whatever the server's default is.
+        engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=30, pool_timeout=patience,
+                                  isolation_level="READ COMMITTED", connect_args=_postgres_arguments(parsed, patience))  # fmt: skip
+        sa.event.listen(engine, "begin", _begin_postgres)
+    store = SqlStore(engine, patience)
+    if migrate:
+        try:
+            with store.translated():
+                upgrade(engine)
+        except BaseException:
+            store.close()
+            raise
+    return store
+
+
+def _postgres_arguments(url: sa.URL, patience: float) -> dict[str, Any]:
+    # A writer whose process was stopped holds the lock: the server ends its transaction before the patience of the others does.
+    limits = f"-c lock_timeout={int(patience * 1000)} -c idle_in_transaction_session_timeout={int(patience * 2000 / 3)}"
+    theirs = url.query.get("options", "")
+    # A host that vanishes says nothing: without these a statement would wait for hours.
+    ours: dict[str, Any] = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+    kept = {name: value for name, value in ours.items() if name not in url.query}
+    return kept | {"options": " ".join([limits, *([theirs] if isinstance(theirs, str) else theirs)])}
+
+
+def _checked(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
         msg = "the database URL cannot be read."
-        raise Invalid(msg, where="database", hint="sqlite:///path/to/lab.db or postgresql+psycopg://user@host/name") from error
+        raise Invalid(msg, where="database", hint=f"Expected {_EXAMPLES}.") from error
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
         msg = f"the database {parsed.drivername!r} is not supported."
-        raise Invalid(msg, where="database", hint="sqlite or postgresql+psycopg")
-    engine = sa.create_engine(parsed, pool_pre_ping=parsed.drivername != "sqlite", pool_size=10, max_overflow=20)
-    if parsed.drivername == "sqlite":
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-    else:
-        sa.event.listen(engine, "begin", _begin_postgres)
-    store = SqlStore(engine)
-    if migrate:
-        with store.translated():
-            upgrade(engine)
-    return store
+        raise Invalid(msg, where="database", hint=f"Expected {_EXAMPLES}.")
+    if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
+        msg = "a database in memory is lost with its process, and each connection would see its own."
+        raise Invalid(msg, where="database", hint=f"Expected {_EXAMPLES}.")
+    return parsed
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_SECONDS * 1000}"):
+    # FULL: a commit is on the disk before anybody is told of it. A ledger that forgets its newest entry in a power cut is no ledger.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    read_only = connection.get_execution_options().get("read_only")
+    read_only = bool(connection.get_execution_options().get("read_only"))
+    if connection.info.get("read_only") is not read_only:
+        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+        connection.info["read_only"] = read_only
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
@@ -68,16 +108,35 @@ def _begin_postgres(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
+class _Turn:
+    """A lock for threads: `Unreachable` when it was not had in `patience` seconds."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self.lock.acquire(timeout=self.patience):
+            msg = f"the database was busy with other writers for {self.patience:g} s."
+            raise Unreachable(msg)
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
 class SqlStore:
     """The database behind the `Store` port."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, patience: float = PATIENCE) -> None:
         self.engine = engine
+        # Whoever waits for SQLite's lock looks again every now and then, and is overtaken by whoever looks first. So the writers
+        # of one process queue here, and only those of several processes meet there.
+        self._turn: AbstractContextManager[object] = _Turn(patience) if engine.dialect.name == "sqlite" else nullcontext()
 
     @contextmanager
     def transaction(self, *, read_only: bool = False) -> Iterator[SqlTx]:
         """See the port."""
-        with self.translated(), self.engine.connect() as connection:
+        with self.translated(), nullcontext() if read_only else self._turn, self.engine.connect() as connection:
             connection.execution_options(read_only=read_only)
             with connection.begin():
                 yield SqlTx(connection)
@@ -88,15 +147,20 @@ class SqlStore:
         try:
             yield
         except IntegrityError as error:
-            msg = f"the database refused it: {_first_line(error)}"
-            raise Conflict(msg) from error
-        except (OperationalError, PoolTimeoutError, sqlite3.OperationalError) as error:
-            msg = f"the database does not answer: {_first_line(error)}"
+            raise conflict(error) from error
+        except DataError as error:
+            msg = f"the database cannot hold this value: {first_line(error)}"
+            raise Invalid(msg) from error
+        except PoolTimeoutError as error:
+            msg = "every connection to the database is busy."
             raise Unreachable(msg) from error
         except DBAPIError as error:
-            if not error.connection_invalidated:
+            if isinstance(error.orig, sqlite3.Error) and _code(error.orig) == sqlite3.SQLITE_NOTADB:
+                msg = "the file is not a database."
+                raise Invalid(msg, where="database", hint="Name another file, or move this one away.") from error
+            if _is_a_mistake_of_ours(error):
                 raise
-            msg = f"the database went away: {_first_line(error)}"
+            msg = f"the database does not answer: {first_line(error)}"
             raise Unreachable(msg) from error
 
     def close(self) -> None:
@@ -104,5 +168,13 @@ class SqlStore:
         self.engine.dispose()
 
 
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", error)).splitlines()[0]
+def _is_a_mistake_of_ours(error: DBAPIError) -> bool:
+    """Would the same statement fail again, however well the database is?"""
+    if isinstance(error.orig, sqlite3.Error):
+        return _code(error.orig) in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_MISUSE)
+    return not (error.connection_invalidated or isinstance(error, OperationalError))
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; that of misuse where the driver refused before SQLite was asked."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)) & 0xFF

@@ -1,0 +1,286 @@
+"""What every database behind the `Store` port must do with runs, and with what they leave: journal, events, logs, ledger."""
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from livinglab.domain.access import CheckpointRow, Document, LedgerRow, TreeLeaf
+from livinglab.domain.errors import Conflict, StaleEpoch
+from livinglab.domain.run import Attempt, RunState, Step
+from livinglab.ports import Tx
+from livinglab.store.sql import SqlStore
+from tests.contract import store_records as r
+from tests.contract.store_suite import WithStore
+
+Write = Callable[[Tx, int], None]
+
+
+class StoreRunsSuite(WithStore):
+    """One class, so that a database's module takes it on in a line."""
+
+    # --- runs and attempts ---
+
+    def test_runs(self, store: SqlStore) -> None:
+        of = r.pilot()
+        runs = [r.run(of, n) for n in range(3)]
+        with store.transaction() as tx:
+            tx.add_pilot(of)
+            for queued in reversed(runs):
+                tx.add_run(queued, r.attempt(queued))
+            tx.update_run(runs[0].to(RunState.RUNNING), runs[0])
+        with store.transaction(read_only=True) as tx:
+            assert [x.id for x in tx.runs_under("plan-0000")] == ["run-0000", "run-0001", "run-0002"]
+            assert [x.id for x in tx.runs(plan="plan-0000", organisation="startup", sandboxes=(), after="run-0002", limit=1)] == ["run-0001"]
+            assert tx.runs(plan="plan-0000", organisation="rival", sandboxes=(), after=None, limit=9) == ()
+            assert [tx.runs_before("startup", "tiny", x.created_at) for x in runs] == [0, 1, 2]
+            assert tx.runs_before("rival", "tiny", r.at(99)) == 0
+            assert tx.queue("docker", 9) == (runs[1], runs[2])
+            assert tx.queue("slurm", 9) == ()
+            assert tx.run("run-0000") == runs[0].to(RunState.RUNNING)
+
+    def test_constraints_stand_behind_the_services(self, store: SqlStore) -> None:
+        of = r.pilot()
+        first = r.run(of)
+        with store.transaction() as tx:
+            tx.add_pilot(of)
+            tx.add_run(first, r.attempt(first))
+        stranger = r.run(r.pilot(9), 1)
+        for wrong in (r.run(of, 1, ordinal=1), first, stranger, first.model_copy(update={"id": "run-0002", "ordinal": 0})):
+            with pytest.raises(Conflict), store.transaction() as tx:
+                tx.add_run(wrong, r.attempt(wrong))
+        with pytest.raises(Conflict), store.transaction() as tx:
+            tx.add_attempt(r.attempt(first))
+        with pytest.raises(Conflict), store.transaction() as tx:
+            tx.add_attempt(r.attempt(stranger))
+        with pytest.raises(Conflict), store.transaction() as tx:
+            tx.append_log("run-9999.1", "pilot", 0, b"of no attempt")
+        nonsense = r.attempt(first).model_copy(update={"state": "nonsense"})
+        with pytest.raises(Conflict), pytest.warns(UserWarning, match="serialized value"), store.transaction() as tx:
+            tx.update_attempt(nonsense, 0)
+
+    def test_a_run_changes_from_the_state_that_was_seen(self, store: SqlStore) -> None:
+        r.with_attempts(store)
+        with store.transaction() as tx:
+            before = tx.run("run-0000")
+            assert before is not None
+            tx.update_run(before.to(RunState.CANCELLING), before)
+        with pytest.raises(Conflict), store.transaction() as tx:
+            tx.update_run(before.to(RunState.RUNNING), before)
+
+    def test_a_writer_of_an_older_epoch_is_refused_everywhere(self, store: SqlStore) -> None:
+        (made,) = r.with_attempts(store)
+        with store.transaction() as tx:
+            first = tx.claim("docker", "a", r.at(0), timedelta(seconds=30), lambda _: False)
+            second = tx.claim("docker", "b", r.at(30), timedelta(seconds=30), lambda _: False)
+        assert first is not None
+        assert second is not None
+        assert (first.id, first.epoch, second.id, second.epoch) == (made.id, 1, made.id, 2)
+        writes: list[Write] = [
+            lambda tx, epoch: tx.update_attempt(second.model_copy(update={"step": Step.ADMIT}), epoch),
+            lambda tx, epoch: tx.renew(made.id, epoch, r.at(90)),
+            lambda tx, epoch: tx.write_journal(r.entry(made), epoch),
+        ]
+        for number, write in enumerate(writes):
+            with pytest.raises(StaleEpoch), store.transaction() as tx:
+                write(tx, first.epoch)
+            with store.transaction() as tx:
+                write(tx, second.epoch)
+            with store.transaction(read_only=True) as tx:
+                assert len(tx.journal(made.id)) == (number == 2)
+        with store.transaction(read_only=True) as tx:
+            assert tx.attempt(made.id) == second.model_copy(update={"step": Step.ADMIT, "lease_until": r.at(90)})
+
+    @pytest.mark.parametrize(("change", "now", "dead", "free"), [
+        ({}, 0, False, True),
+        ({"owner": "a", "lease_until": r.at(30)}, 29.999999, False, False),
+        ({"owner": "a", "lease_until": r.at(30)}, 30, False, True),
+        ({"owner": "a", "lease_until": r.at(30)}, 0, True, True),
+        ({"owner": "a"}, 1e9, False, False),
+        ({"owner": "a"}, 0, True, True),
+        ({"state": RunState.COMPLETED}, 1e9, True, False),
+        ({"state": RunState.FAILED, "owner": "a", "lease_until": r.at(30)}, 1e9, True, False),
+        ({"state": RunState.CANCELLING}, 0, False, True),
+    ])  # fmt: skip
+    def test_which_attempt_is_free(self, store: SqlStore, change: dict[str, object], now: float, dead: bool, free: bool) -> None:
+        (made,) = r.with_attempts(store)
+        with store.transaction() as tx:
+            tx.update_attempt(made.model_copy(update=change), 0)
+            assert tx.claim("slurm", "b", r.at(now), timedelta(seconds=30), lambda _: dead) is None
+            taken = tx.claim("docker", "b", r.at(now), timedelta(seconds=30), lambda _: dead)
+            expected = made.model_copy(update={**change, "owner": "b", "epoch": 1, "lease_until": r.at(now) + timedelta(seconds=30)})
+            assert taken == (expected if free else None)
+            assert tx.attempt(made.id) == (expected if free else made.model_copy(update=change))
+
+    def test_claiming_takes_the_oldest_and_asks_of_each_owner_once(self, store: SqlStore) -> None:
+        made = r.with_attempts(store, 6)
+        asked: list[str] = []
+
+        def dead(owner: str) -> bool:
+            asked.append(owner)
+            return owner == "gone"
+
+        for index, owner in {0: "alive", 1: "alive", 2: "gone", 4: "gone"}.items():
+            with store.transaction() as tx:
+                tx.update_attempt(made[index].model_copy(update={"owner": owner, "lease_until": r.at(1e6)}), 0)
+        with store.transaction() as tx:
+            first = tx.claim("docker", "new", r.T0, timedelta(seconds=30), dead)
+        assert sorted(asked) == ["alive", "gone"]
+        with store.transaction() as tx:
+            rest = [tx.claim("docker", "new", r.T0, timedelta(seconds=30), dead) for _ in range(4)]
+        assert [a and a.id for a in [first, *rest]] == [made[2].id, made[3].id, made[4].id, made[5].id, None]
+
+    def test_attempts_of_a_run(self, store: SqlStore) -> None:
+        (first,) = r.with_attempts(store)
+        second = first.model_copy(update={"number": 2})
+        with store.transaction() as tx:
+            tx.add_attempt(second)
+            assert tx.attempts("run-0000") == (first, second)
+            assert tx.attempt(second.id) == second
+
+    # --- journal ---
+
+    @pytest.fixture
+    def held(self, store: SqlStore) -> Attempt:
+        (made,) = r.with_attempts(store)
+        return made
+
+    def test_the_journal_goes_from_intent_to_done_and_stays(self, store: SqlStore, held: Attempt) -> None:
+        with store.transaction() as tx:
+            for step in (Step.STAGE, Step.ADMIT):  # told in the order of the steps, however they came
+                tx.write_journal(r.entry(held, step), 0)
+                tx.write_journal(r.entry(held, step, handle="h"), 0)
+            done = r.entry(held, Step.ADMIT, "done", n=1, pair=(1, 2))
+            tx.write_journal(done, 0)
+            tx.write_journal(done, 0)
+        for other in (r.entry(held, Step.ADMIT, "done", n=2), r.entry(held, Step.ADMIT)):
+            with pytest.raises(Conflict), store.transaction() as tx:
+                tx.write_journal(other, 0)
+        with store.transaction(read_only=True) as tx:
+            journal = tx.journal(held.id)
+        assert [(step, e.status, e.data) for step, e in journal.items()] == [
+            (Step.ADMIT, "done", {"n": 1, "pair": [1, 2]}), (Step.STAGE, "intent", {"handle": "h"})]  # fmt: skip
+
+    # --- events, cursors, documents, logs ---
+
+    def test_events_in_order_and_by_who_may_see_them(self, store: SqlStore) -> None:
+        with store.transaction() as tx:
+            ids = [tx.emit(r.event("a", run="run-1", data={"n": 1.5, "deep": {"x": [1, None]}})), tx.emit(r.event("b", "rival")),
+                   tx.emit(r.event("c", "rival", "roads"))]  # fmt: skip
+        with store.transaction(read_only=True) as tx:
+            events = tx.events(0, 10)
+            assert [e.id for e in events] == ids == sorted(set(ids))
+            assert events[0] == r.event("a", run="run-1", data={"n": 1.5, "deep": {"x": [1, None]}}, id=ids[0])
+            assert [e.kind for e in tx.events(ids[0], 1)] == ["b"]
+            assert [e.kind for e in tx.events(0, 9, run="run-1")] == ["a"]
+            assert [e.kind for e in tx.events(0, 9, organisation="rival", sandboxes=())] == ["b", "c"]
+            assert [e.kind for e in tx.events(0, 9, organisation="startup", sandboxes=("roads",))] == ["a", "c"]
+            assert tx.events(10**30, 9) == ()
+
+    def test_the_id_of_an_event_is_never_given_twice(self, store: SqlStore) -> None:
+        with store.transaction() as tx:
+            first = tx.emit(r.event())
+        with store.engine.begin() as connection:  # as a person might who prunes what everybody has read
+            connection.exec_driver_sql("DELETE FROM events")
+        with store.transaction() as tx:
+            assert tx.emit(r.event()) > first
+
+    def test_cursors(self, store: SqlStore) -> None:
+        with store.transaction() as tx:
+            assert tx.cursor("mlflow") == 0
+            tx.move_cursor("mlflow", 7)
+            tx.move_cursor("mlflow", 1 << 40)
+            assert (tx.cursor("mlflow"), tx.cursor("prefect")) == (1 << 40, 0)
+
+    def test_documents(self, store: SqlStore) -> None:
+        def document(subject: str, name: str, of: object) -> Document:
+            return Document(subject=subject, name=name, media_type="text/plain", digest=r.digest(of), size=5 << 40)
+
+        with store.transaction() as tx:
+            for subject, name in (("a", "two"), ("a", "one"), ("b", "one"), ("a", "one")):
+                tx.add_document(document(subject, name, 1))
+            assert tx.documents("a") == (document("a", "one", 1), document("a", "two", 1))
+        with pytest.raises(Conflict, match="one of a"), store.transaction() as tx:
+            tx.add_document(document("a", "one", 2))
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_a_log_is_whole_however_its_pieces_overlap(self, store: SqlStore, held: Attempt, seed: int) -> None:
+        rng = random.Random(seed)
+        whole = rng.randbytes(400)
+        size = 0
+        with store.transaction() as tx:
+            while size < len(whole):
+                start = rng.randint(0, size)
+                end = min(len(whole), start + rng.randint(1, 60))
+                tx.append_log(held.id, "pilot", start, whole[start:end])
+                size = max(size, end)
+                assert tx.log_size(held.id, "pilot") == size
+        with store.transaction(read_only=True) as tx:
+            for _ in range(40):
+                offset, limit = rng.randint(0, 420), rng.randint(0, 420)
+                assert tx.read_log(held.id, "pilot", offset, limit) == whole[offset : offset + limit]
+            assert tx.read_log(held.id, "pilot", 10**30, 5) == b""
+            assert tx.read_log(held.id, "measure", 0, 5) == b""
+
+    def test_what_was_said_first_stays_in_a_log_and_no_gap_is_made(self, store: SqlStore, held: Attempt) -> None:
+        with store.transaction() as tx:
+            tx.append_log(held.id, "pilot", 0, b"first")
+            tx.append_log(held.id, "pilot", 0, b"other")
+            tx.append_log(held.id, "pilot", 100, b"after a gap")
+            tx.append_log(held.id, "pilot", 3, b"stand more")
+            assert tx.read_log(held.id, "pilot", 0, 99) == b"firstand more"
+
+    # --- ledger ---
+
+    def test_a_chain_is_gapless_and_kept_byte_for_byte(self, store: SqlStore) -> None:
+        body = bytes(range(256))
+        with store.transaction() as tx:
+            rows = [r.append(tx, "plan-1", str(n)) for n in range(3)]
+            tx.append_ledger(LedgerRow(chain="plan-2", sequence=0, digest=r.digest("x"), entry=body, body=body))
+        with store.transaction(read_only=True) as tx:
+            assert tx.ledger("plan-1") == tuple(rows)
+            assert tx.ledger_head("plan-1") == (2, rows[2].digest)
+            assert tx.ledger("plan-2")[0].entry == body
+            assert (tx.ledger("none"), tx.ledger_head("none")) == ((), None)
+
+    @pytest.mark.parametrize("sequence", [-1, 0, 1, 3])
+    def test_only_the_next_entry_of_a_chain_is_taken(self, store: SqlStore, sequence: int) -> None:
+        with store.transaction() as tx:
+            r.append(tx, "c", "0")
+            r.append(tx, "c", "1")
+        row = LedgerRow(chain="c", sequence=sequence, digest=r.digest("new"), entry=b"{}", body=b"")
+        with pytest.raises(Conflict), store.transaction() as tx:
+            tx.append_ledger(row)
+        with pytest.raises(Conflict), store.transaction() as tx:  # nor does a digest appear twice
+            tx.append_ledger(tx.ledger("c")[0].model_copy(update={"chain": "d"}))
+
+    def test_the_log_of_heads_knows_what_moved(self, store: SqlStore) -> None:
+        def leaf(index: int, chain: str, head: str) -> TreeLeaf:
+            return TreeLeaf(index=index, chain=chain, head=head, salt=b"s" * 32, leaf=bytes([index]) * 32)
+
+        with store.transaction() as tx:
+            heads = {chain: r.append(tx, chain, chain).digest for chain in ("a", "b")}
+            assert tx.chains_changed() == (("a", heads["a"]), ("b", heads["b"]))
+            leaves = [leaf(0, "a", heads["a"]), leaf(1, "b", heads["b"])]
+            for each in leaves:
+                tx.add_leaf(each)
+            assert tx.chains_changed() == ()
+            moved = r.append(tx, "b", "again")
+            assert tx.chains_changed() == (("b", moved.digest),)
+            assert tx.tree() == tuple(leaves)
+        for wrong in (leaf(1, "b", moved.digest), leaf(3, "b", moved.digest), leaf(2, "unknown", moved.digest)):
+            with pytest.raises(Conflict), store.transaction() as tx:
+                tx.add_leaf(wrong)
+
+    def test_the_newest_checkpoint(self, store: SqlStore) -> None:
+        def checkpoint(size: int, root: bytes = b"r" * 32) -> CheckpointRow:
+            return CheckpointRow(size=size, root=root, envelope=f"{size}".encode(), at=r.at(size))
+
+        with store.transaction() as tx:
+            assert tx.checkpoint() is None
+            for size in (2, 10, 10):
+                tx.add_checkpoint(checkpoint(size))
+            assert tx.checkpoint() == checkpoint(10)
+        with pytest.raises(Conflict, match="another root"), store.transaction() as tx:
+            tx.add_checkpoint(checkpoint(10, b"x" * 32))
