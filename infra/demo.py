@@ -18,6 +18,8 @@ from rich.console import Console
 from livinglab.cli.client import Client, connect
 from livinglab.cli.show import follow, show_verdict
 from livinglab.domain.canonical import sha256
+from livinglab.domain.errors import NotFound
+from livinglab.domain.sandbox import SandboxSpec
 from livinglab.evidence import dsse, statements
 from livinglab.evidence.keys import KeySigner, new_key
 from livinglab.evidence.policy import TrustedKey, TrustPolicy
@@ -30,7 +32,10 @@ API = f"http://127.0.0.1:{os.environ.get('LIVINGLAB_API_PORT', '8420')}"
 SANDBOX, PILOT = ROOT / "sandboxes" / "medicine", ROOT / "pilots" / "medicine"
 AUTHORITY, STARTUP = "health-authority", "flchain-startup"
 
-console = Console(width=None if sys.stdout.isatty() else 150)
+PICTURE = os.environ.get("LIVINGLAB_DEMO_PICTURE")
+"""Where to keep what was shown as an SVG: the picture in the README is made by this."""
+
+console = Console(width=None if sys.stdout.isatty() else 150, record=bool(PICTURE))
 
 
 def livinglab(*arguments: str) -> str:
@@ -72,7 +77,15 @@ def register_sandbox(authority: Client, harness: str) -> None:
         livinglab("sandbox", "prepare", str(SANDBOX), "--out", str(bindings))
     spec = yaml.safe_load((SANDBOX / "sandbox.yaml").read_text())
     digest = uploaded(authority, "harness", harness)
-    answer = authority.post("/v1/sandboxes", {"spec": spec, "harness_image": digest, **json.loads(bindings.read_text())})
+    release = {"spec": spec, "harness_image": digest, **json.loads(bindings.read_text())}
+    try:
+        # A version never changes: where harness or specification did since the last demonstration, this is the next one.
+        known = authority.get(f"/v1/sandboxes/{spec['id']}")["document"]
+        same = SandboxSpec.model_validate({**spec, "version": known["spec"]["version"]}).digest == SandboxSpec.model_validate(known["spec"]).digest
+        spec["version"] = known["spec"]["version"] + (0 if same and known["harness_image"] == digest else 1)
+    except NotFound:
+        pass
+    answer = authority.post("/v1/sandboxes", release)
     console.print(f"[bold]Sandbox[/] {answer['id']} version {answer['version']}: criteria {answer['criteria'][:19]}…, fixed before anyone has run")
 
 
@@ -132,6 +145,8 @@ def main() -> int:
     mlflow, prefect = os.environ.get("MLFLOW_PORT", "5500"), os.environ.get("PREFECT_PORT", "4250")
     console.print(f"[bold]Look[/]  API {API}/docs   Prefect http://127.0.0.1:{prefect}   stop: make down")
     console.print(f"      MLflow http://127.0.0.1:{mlflow} (experiment {plan['body']['id']})")
+    if PICTURE:
+        console.save_svg(PICTURE, title="make demo")
     console.print(f"The parties were done in {time.monotonic() - begun:.1f} s.", style="dim")
     return 0 if holds else 1
 

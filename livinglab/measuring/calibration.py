@@ -9,6 +9,8 @@ _EDGE = 1e-6
 """Predicted risks are held this far from 0 and 1 where their logarithms are taken."""
 _KNOTS = (0.05, 0.35, 0.65, 0.95)
 """Quantiles for a restricted cubic spline of four knots (Harrell 2015, Regression Modeling Strategies, table 2.3)."""
+_FEWEST_KNOTS = 3
+"""With less, a restricted cubic spline is a straight line."""
 
 
 def cloglog(risk: Floats) -> Floats:
@@ -22,8 +24,8 @@ def observed_expected(cohort: Cohort, weights: Floats) -> Floats:
     return ratio(1 - cohort.survival(weights), expected)
 
 
-def _truncated(cohort: Cohort) -> tuple[Cohort, Floats]:
-    """Follow-up ended at the horizon: what happens later says nothing about the risk by then."""
+def truncated(cohort: Cohort) -> tuple[Cohort, Floats]:
+    """The cohort with follow-up ended at the horizon (what happens later says nothing about the risk by then), and its events as 0 and 1."""
     time = np.minimum(cohort.time, cohort.horizon)
     event = cohort.event & (cohort.time <= cohort.horizon)
     # Cases stay in order: those beyond the horizon become one last group of censorings, after its events.
@@ -35,7 +37,7 @@ def slope(cohort: Cohort, weights: Floats) -> Floats:
 
     NaN where the predictions do not differ.
     """
-    short, event = _truncated(cohort)
+    short, event = truncated(cohort)
     x = cloglog(cohort.risk)[:, None]
     if np.ptp(x) == 0:
         return np.full(len(weights), np.nan)
@@ -63,12 +65,12 @@ def smooth_observed(cohort: Cohort, weights: Floats) -> Floats:
 
     A Cox model on a restricted cubic spline of cloglog(risk) (Austin, Harrell & van Klaveren 2020).
     """
-    short, event = _truncated(cohort)
+    short, event = truncated(cohort)
     x = cloglog(cohort.risk)
-    knots = np.quantile(x, _KNOTS)
-    if len(np.unique(knots)) < len(knots):
+    if np.ptp(x) == 0:
         return np.full((len(weights), len(cohort)), np.nan)
-    basis = spline(x, knots)
+    knots = np.unique(np.quantile(x, _KNOTS))  # fewer where a pilot gives few different risks
+    basis = spline(x, knots) if len(knots) >= _FEWEST_KNOTS else x[:, None]
     centre, spread = basis.mean(axis=0), basis.std(axis=0)
     basis = (basis - centre) / spread
     full = cox.fit(basis, event, short.starts, weights[:1]).beta[0]

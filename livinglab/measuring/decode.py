@@ -4,11 +4,15 @@ What is wrong with the form of a table rejects it, with a sentence for its autho
 that are missing, twice or unknown, numbers that are not finite) is kept: the completeness criterion judges that.
 """
 
+import json
 import math
 import os
+import resource
 import stat
+import sys
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -16,6 +20,11 @@ import pyarrow.parquet as pq
 
 _MAX_ID = 200
 _BATCH = 65_536
+_HEADER = 65_536
+
+MEMORY = 1 << 30
+"""Bytes that reading a table may take beyond what the process has: a small file can ask for any amount when it is unpacked."""
+CPU_SECONDS = 120
 
 
 class Rejected(Exception):
@@ -31,33 +40,90 @@ def decode(outputs: Path, target: Path, context: dict[str, Any]) -> int:
     Raises:
         Rejected: no table, two of them, one that is too large, or not of the schema.
     """
-    path = _find(outputs, context["output"], context["limits"]["bytes"])
+    limits = context["limits"]
     names = [column["name"] for column in context["columns"]]
     schema = pa.schema([(column["name"], pa.string() if column["kind"] == "id" else pa.float64()) for column in context["columns"]])
-    try:
-        batches = _parquet(path, names, context["limits"]["rows"]) if path.suffix == ".parquet" else _csv(path, names)
-        rows = 0
-        with pq.ParquetWriter(target, schema) as writer:
-            for batch in batches:
-                rows += batch.num_rows
-                if rows > context["limits"]["rows"]:
-                    raise Rejected(f"{path.name} has more than {context['limits']['rows']} rows.")
-                writer.write_table(pa.table([_column(batch, field) for field in schema], schema=schema))
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise Rejected(f"{path.name} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    name, file = _open(outputs, context["output"], limits["bytes"])
+    with file:
+        try:
+            batches = _parquet(file, name, names, limits["rows"]) if name.endswith(".parquet") else _csv(file, name, names)
+            rows = 0
+            with pq.ParquetWriter(target, schema) as writer:
+                for batch in batches:
+                    rows += batch.num_rows
+                    if rows > limits["rows"]:
+                        raise Rejected(f"{name} has more than {limits['rows']} rows.")
+                    writer.write_table(pa.table([_column(batch, field) for field in schema], schema=schema))
+        except (pa.ArrowException, ValueError, OSError) as error:
+            raise Rejected(f"{name} cannot be read: {' '.join(str(error).split())[:200]}") from error
     return rows
 
 
-def _find(outputs: Path, name: str, limit: int) -> Path:
-    found = [outputs / f"{name}{suffix}" for suffix in (".parquet", ".csv") if os.path.lexists(outputs / f"{name}{suffix}")]
+def decode_apart(outputs: Path, target: Path, context: dict[str, Any], *, memory: int = MEMORY, cpu_seconds: int = CPU_SECONDS) -> int:
+    """`decode` in a child process with limits of its own, so that a table which bursts its reader is the table's fault.
+
+    Raises:
+        Rejected: as `decode`; and where reading took more than `memory` bytes or `cpu_seconds`, or killed the reader.
+        RuntimeError: the reader failed in a way that no table should be blamed for.
+    """
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receiving)
+        _child(sending, outputs, target, context, memory, cpu_seconds)
+    os.close(sending)
+    with os.fdopen(receiving, "rb") as pipe:
+        said = pipe.read(1 << 16)
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) == 0:
+        answer: dict[str, Any] = json.loads(said)
+        if "rejected" in answer:
+            raise Rejected(answer["rejected"])
+        return int(answer["rows"])
+    if os.WIFSIGNALED(status):
+        raise Rejected(f"reading the table took more than {memory >> 20} MiB or {cpu_seconds} s of a processor, or broke its reader.")
+    raise RuntimeError("the decoder failed; its log says why.")
+
+
+def _child(sending: int, outputs: Path, target: Path, context: dict[str, Any], memory: int, cpu_seconds: int) -> None:
+    """Answer through the pipe and end, without returning into the parent's code."""
+    code = 1
+    try:
+        pa.set_memory_pool(pa.system_memory_pool())  # the others reserve more than they use
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_DATA, (used + memory, used + memory))
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        try:
+            answer: dict[str, Any] = {"rows": decode(outputs, target, context)}
+        except Rejected as error:
+            answer = {"rejected": str(error)}
+        except MemoryError:
+            answer = {"rejected": f"reading the table took more than {memory >> 20} MiB."}
+        os.write(sending, json.dumps(answer).encode())
+        code = 0
+    except BaseException:  # noqa: BLE001 - nothing may pass: above stands the parent's stack
+        traceback.print_exc(file=sys.stderr)
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _open(outputs: Path, name: str, limit: int) -> tuple[str, IO[bytes]]:
+    """The one table that is there, as an open plain file: looked at through its descriptor, so it cannot become another one."""
+    found = [f"{name}{suffix}" for suffix in (".parquet", ".csv") if os.path.lexists(outputs / f"{name}{suffix}")]
     if len(found) != 1:
         raise Rejected(f"exactly one of {name}.parquet and {name}.csv is expected, and there are {len(found)}.")
-    status = os.lstat(found[0])
-    if not stat.S_ISREG(status.st_mode):
-        raise Rejected(f"{found[0].name} is not a plain file.")
-    if not 0 < status.st_size <= limit:
-        raise Rejected(f"{found[0].name} has {status.st_size} bytes; 1 to {limit} are expected.")
-    return found[0]
+    try:
+        descriptor = os.open(outputs / found[0], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Rejected(f"{found[0]} is not a plain file that can be read ({error.strerror}).") from error
+    status = os.fstat(descriptor)
+    plain, fits = stat.S_ISREG(status.st_mode), 0 < status.st_size <= limit
+    if not (plain and fits):
+        os.close(descriptor)
+        raise Rejected(f"{found[0]} has {status.st_size} bytes; 1 to {limit} are expected." if plain else f"{found[0]} is not a plain file.")
+    return found[0], os.fdopen(descriptor, "rb")
 
 
 def _check_names(present: list[str], wanted: list[str], where: str) -> None:
@@ -69,25 +135,25 @@ def _check_names(present: list[str], wanted: list[str], where: str) -> None:
         raise Rejected(f"{where} has the column {', '.join(twice)} twice.")
 
 
-def _parquet(path: Path, names: list[str], limit: int) -> Any:
+def _parquet(file: IO[bytes], name: str, names: list[str], limit: int) -> Any:
     """Only flat columns of plain types are read, and the file's own counts are believed as an upper bound only."""
-    with pq.ParquetFile(path, memory_map=False, arrow_extensions_enabled=False) as file:
-        _check_names(list(file.schema_arrow.names), names, path.name)
-        if file.metadata.num_rows > limit:
-            raise Rejected(f"{path.name} has more than {limit} rows.")
-        for name in names:
-            kind = file.schema_arrow.field(name).type
+    with pq.ParquetFile(file, memory_map=False, arrow_extensions_enabled=False) as table:
+        _check_names(list(table.schema_arrow.names), names, name)
+        if table.metadata.num_rows > limit:
+            raise Rejected(f"{name} has more than {limit} rows.")
+        for column in names:
+            kind = table.schema_arrow.field(column).type
             if pa.types.is_nested(kind) or isinstance(kind, pa.ExtensionType):
-                raise Rejected(f"{path.name}: the column {name} is of type {kind}; text or numbers are expected.")
-        yield from file.iter_batches(_BATCH, columns=names, use_threads=False)
+                raise Rejected(f"{name}: the column {column} is of type {kind}; text or numbers are expected.")
+        yield from table.iter_batches(_BATCH, columns=names, use_threads=False)
 
 
-def _csv(path: Path, names: list[str]) -> Any:
+def _csv(file: IO[bytes], name: str, names: list[str]) -> Any:
     options = pa.csv.ConvertOptions(include_columns=names, column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    with path.open("rb") as file:
-        header = file.readline(65_536).decode("utf-8", "replace").strip("\r\n")
-    _check_names([cell.strip().strip('"') for cell in header.split(",")], names, path.name)
-    with pa.csv.open_csv(path, pa.csv.ReadOptions(use_threads=False), convert_options=options) as reader:
+    header = file.readline(_HEADER).decode("utf-8-sig", "replace").strip("\r\n")
+    _check_names([cell.strip().strip('"') for cell in header.split(",")], names, name)
+    file.seek(0)
+    with pa.csv.open_csv(file, pa.csv.ReadOptions(use_threads=False), convert_options=options) as reader:
         yield from reader
 
 

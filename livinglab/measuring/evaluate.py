@@ -1,24 +1,54 @@
 """From decoded predictions and reference outcomes to measurements: what a survival harness does in `measure`."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from livinglab.measuring import accuracy, calibration, discrimination
-from livinglab.measuring.cohort import Bools, Cohort, Floats
-from livinglab.measuring.resampling import METHOD, bounds, generator, multiplicities
+from livinglab.measuring import accuracy, calibration, discrimination, influence
+from livinglab.measuring.cohort import Floats
+from livinglab.measuring.curves import calibration_curve, decision_curve, threshold_grid
+from livinglab.measuring.influence import Estimate, Linearised
+from livinglab.measuring.resampling import BOOTSTRAP, MULTIPLIER, THREADS, generator, lower_bound, multiplicities, multiplied, upper_bound
+from livinglab.measuring.slices import Document, Part, Table, cut, match
 
-Table = dict[str, np.ndarray[Any, Any]]
-"""Columns by name, all of one length."""
-
-Document = dict[str, Any]
+Key = tuple[str, str, str | None]
+"""Metric, slice, baseline."""
 
 CHUNK = 256
 """Replicates that are computed together: enough for BLAS, few enough for memory."""
 
-_BINS = 10
+LARGEST = 500_000_000
+"""Cases × replicates (one byte each) that are resampled whole; beyond it, influence functions are the way."""
+
+_BY_PILOT = frozenset({"calibration_slope", "ici", "observed_expected"})
+"""Metrics that predictions alone can leave without a value, given that there are events and non-events."""
+
+_PLAIN: dict[str, Callable[[Any, Floats], Floats]] = {
+    "calibration_slope": calibration.slope, "observed_expected": calibration.observed_expected, "ici": calibration.ici,
+    "brier": accuracy.brier, "ipa": accuracy.ipa,
+}  # fmt: skip
+
+
+def both_bounds(metric: str, values: Floats, level: float) -> tuple[float | None, float | None]:
+    """Lower and upper bound of a metric, each at `level`; row 0 of `values` (replicates + 1, components) is the sample as it is.
+
+    Of several components (thresholds), each must meet the demand. The least of their lower bounds holds at `level` by itself
+    (intersection–union, Berger 1982); that even one fails is shown at `level` by Bonferroni's correction.
+
+    Absolute differences only grow when a sample is drawn again, so for `ici` percentiles alone would make a good model look
+    surely bad in a small sample: its lower bound is the lesser of the percentile and the basic one (Davison & Hinkley 1997,
+    section 5.2), which is conservative. The upper one is so anyway.
+    """
+    lows = [lower_bound(column, level) for column in values[1:].T]
+    highs = [upper_bound(column, 1 - (1 - level) / values.shape[1]) for column in values[1:].T]
+    lower = None if None in lows else min(low for low in lows if low is not None)
+    upper = None if None in highs else min(high for high in highs if high is not None)
+    if metric == "ici" and lower is not None:
+        lower = None if upper is None else max(0.0, min(lower, 2 * float(values[0].min()) - upper))
+    return lower, upper
 
 
 @dataclass
@@ -36,181 +66,188 @@ class Evaluation:
     predictions: Table
     baselines: dict[str, Floats]
     context: Document
-    notes: list[str] = field(default_factory=list)
+    _parts: dict[str, Part] = field(default_factory=dict)
+    _weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    _resampled: dict[Key, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Match predictions to the reference once, and draw the replicates of each cohort once: measurements are paired."""
+        """Match predictions to the reference once."""
         self.horizon = float(self.context["parameters"]["horizon"])
         self.risk, self.complete = match(self.reference["id"], self.predictions)
-        self._weights: dict[str, Floats] = {}
 
     def measure(self) -> list[Document]:
-        """One measurement for each (metric, slice, baseline) that a criterion asks for."""
-        done: dict[tuple[str, str, str | None], Document] = {}
+        """One measurement (as `domain.verdict.Measurement`) for each metric, slice and baseline that a criterion asks for.
+
+        Where two criteria share one, it has the stricter level; resampling whole goes before multipliers.
+        """
+        wanted: dict[Key, tuple[float, str]] = {}
         for criterion in self.context["criteria"]:
-            baseline = (criterion["baseline"] or {}).get("name")
-            key = (criterion["metric"], criterion["slice"], baseline)
-            level = float(self.context["levels"][criterion["id"]])
-            if key in done and done[key].get("interval") and done[key]["interval"]["level"] >= level:
-                continue  # two criteria on one measurement: the stricter level serves both
-            done[key] = self._measure_one(*key, level)
-        return list(done.values())
-
-    # --- slices --------------------------------------------------------------------------------------------------------
-
-    def rows(self, name: str) -> Bools:
-        """The reference cases of a slice."""
-        part = self.context["slices"][name]
-        chosen: Bools = self.reference["cohort"] == part["cohort"]
-        for condition in part["where"]:
-            column = self.reference[condition["column"]]
-            if condition["equals"] is not None:
-                chosen = chosen & (column == condition["equals"])
-            if condition["at_least"] is not None:
-                chosen = chosen & (column >= condition["at_least"])
-            if condition["below"] is not None:
-                chosen = chosen & (column < condition["below"])
-        return chosen
-
-    def weights(self, cohort: str) -> Floats:
-        """The cohort's bootstrap multiplicities, for every row of the reference (0 outside of the cohort)."""
-        if cohort not in self._weights:
-            inside = self.reference["cohort"] == cohort
-            full = np.zeros((int(self.context["replicates"]) + 1, len(inside)))
-            full[:, inside] = multiplicities(
-                int(inside.sum()), int(self.context["replicates"]), generator(self.context["seed"], f"bootstrap {cohort}")
-            )
-            self._weights[cohort] = full
-        return self._weights[cohort]
-
-    # --- measuring -----------------------------------------------------------------------------------------------------
-
-    def _measure_one(self, metric: str, slice_: str, baseline: str | None, level: float) -> Document:
-        rows = self.rows(slice_)
-        time, event = self.reference["time"][rows], self.reference["event"][rows].astype(bool)
-        counts = {
-            "n": int(rows.sum()), "events": int(np.sum(event & (time <= self.horizon))), "non_events": int(np.sum(time > self.horizon)),
-        }  # fmt: skip
-        document: Document = {"metric": metric, "slice": slice_, "baseline": baseline, **counts}
-        if metric == "completeness":
-            return {**document, "status": "ok", "value": float(self.complete[rows].mean()) if counts["n"] else 1.0, "interval": None}
-        if not counts["n"] or not counts["events"]:
-            return {**document, "status": "fault", "value": None, "interval": None, "note": "the slice has no events"}
-        if not self.complete[rows].all():
-            missing = int((~self.complete[rows]).sum())
-            return {
-                **document,
-                "status": "undefined",
-                "value": None,
-                "interval": None,
-                "note": f"{missing} predictions are missing, duplicate or unusable",
-            }
-        return {**document, **self._interval(metric, slice_, rows, baseline, level)}
-
-    def _interval(self, metric: str, slice_: str, rows: Bools, baseline: str | None, level: float) -> Document:
-        weights = self.weights(self.context["slices"][slice_]["cohort"])[:, rows]
-        compute = self._metric(metric, rows, baseline)
-        values = np.concatenate([compute(weights[start : start + CHUNK]) for start in range(0, len(weights), CHUNK)])
-        if values.ndim == 1:
-            values = values[:, None]
-        point = float(values[0].min())
-        if not np.isfinite(point):
-            return {"status": "undefined", "value": None, "interval": None, "note": "these predictions leave it without a value"}
-        # Of several components (thresholds), every one must meet the demand: intersection–union, bound by bound.
-        sides = [bounds(column, level) for column in values[1:].T]
-        lower = None if any(low is None for low, _ in sides) else min(low for low, _ in sides if low is not None)
-        upper = None if any(high is None for _, high in sides) else min(high for _, high in sides if high is not None)
-        return {"status": "ok", "value": point, "interval": {"lower": lower, "upper": upper, "level": level, "method": METHOD}}
-
-    def _metric(self, metric: str, rows: Bools, baseline: str | None) -> Callable[[Floats], Floats]:
-        """The metric as a function of weights in the order of `rows`."""
-        cohort, order = Cohort.sort(self.reference["time"][rows], self.reference["event"][rows].astype(bool), self.risk[rows], self.horizon)
-        parameters = self.context["parameters"]
-        if metric == "sensitivity_difference":
-            return self._sensitivity_difference(rows)
-        if metric == "delta_uno_c":
-            rival = self.baselines[str(baseline)][rows][order]
-            return lambda w: discrimination.uno_c(cohort, w[:, order]) - discrimination.uno_c(cohort, w[:, order], rival)
-        if metric == "net_benefit_gain":
-            thresholds = threshold_grid(parameters)
-            return lambda w: accuracy.net_benefit_gain(cohort, w[:, order], thresholds)
-        if metric == "sensitivity":
-            return lambda w: discrimination.sensitivity(cohort, w[:, order], float(parameters["risk_threshold"]))
-        simple: dict[str, Callable[[Cohort, Floats], Floats]] = {
-            "uno_c": discrimination.uno_c, "uno_c_plausibility": discrimination.uno_c, "calibration_slope": calibration.slope,
-            "observed_expected": calibration.observed_expected, "ici": calibration.ici, "brier": accuracy.brier, "ipa": accuracy.ipa,
-        }  # fmt: skip
-        return lambda w: simple[metric](cohort, w[:, order])
-
-    def _sensitivity_difference(self, rows: Bools) -> Callable[[Floats], Floats]:
-        """Signed: the first group less the second, each with its own censoring distribution."""
-        parameters = self.context["parameters"]
-        column, (first, second) = parameters["difference_column"], parameters["difference_groups"]
-        threshold = float(parameters["risk_threshold"])
-        values = self.reference[column][rows]
-        parts = []
-        for group in (first, second):
-            inside = np.flatnonzero(values == group)
-            where = np.flatnonzero(rows)[inside]
-            cohort, order = Cohort.sort(self.reference["time"][where], self.reference["event"][where].astype(bool), self.risk[where], self.horizon)
-            parts.append((cohort, inside[order]))
-        return lambda w: np.subtract(*(discrimination.sensitivity(c, w[:, at], threshold) for c, at in parts))
-
-    # --- curves --------------------------------------------------------------------------------------------------------
+            key = (criterion["metric"], criterion["slice"], (criterion["baseline"] or {}).get("name"))
+            level, method = wanted.get(key, (0.0, MULTIPLIER))
+            asked = criterion.get("interval", {}).get("method", BOOTSTRAP)
+            wanted[key] = (max(level, float(self.context["levels"][criterion["id"]])), method if asked == MULTIPLIER else BOOTSTRAP)
+        documents = {key: self._reference(*key, method) for key, (_, method) in wanted.items()}
+        open_ = [key for key, document in documents.items() if "status" not in document]
+        multiplied_ = [key for key in open_ if wanted[key][1] == MULTIPLIER]
+        for key, values in self._multiplier(multiplied_).items():
+            documents[key] |= self._interval(key, values, wanted[key][0], MULTIPLIER)
+        for key in (key for key in open_ if key not in multiplied_):
+            documents[key] |= self._bootstrap(key, wanted[key][0])
+        return list(documents.values())
 
     def curves(self) -> dict[str, Document]:
         """Numbers for the calibration and decision curves of the slice `all`; empty where predictions are missing."""
-        rows = self.rows("all")
-        if not rows.any() or not self.complete[rows].all():
+        part = self.part("all")
+        if not len(part.rows) or not self.complete[part.rows].all():
             return {}
-        cohort, order = Cohort.sort(self.reference["time"][rows], self.reference["event"][rows].astype(bool), self.risk[rows], self.horizon)
-        weights = self.weights("hidden")[: CHUNK + 1, rows][:, order]
-        thresholds = threshold_grid(self.context["parameters"])
-        model, everyone = accuracy.net_benefit(cohort, weights[:1], thresholds)
-        decision = {
-            "slice": "all",
-            "threshold": thresholds.tolist(),
-            "model": model[0].tolist(),
-            "all": everyone[0].tolist(),
-            "none": [0.0] * len(thresholds),
+        drawn = {
+            "calibration": calibration_curve(part, generator(self.context["seed"], "curves")),
+            "decision": decision_curve(part, threshold_grid(self.context["parameters"])),
         }
-        return {"calibration": _calibration_curve(cohort, weights), "decision": decision}
+        return {name: {"slice": "all", **curve} for name, curve in drawn.items()}
 
+    # --- what is measured on ---------------------------------------------------------------------------------------------
 
-def _calibration_curve(cohort: Cohort, weights: Floats) -> Document:
-    """Observed risk (1 − Kaplan–Meier) by tenths of predicted risk, with 95 % pointwise bootstrap bounds."""
-    edges = np.unique(np.quantile(cohort.risk, np.linspace(0, 1, _BINS + 1)))
-    tenth = np.clip(np.searchsorted(edges, cohort.risk, side="right") - 1, 0, max(0, len(edges) - 2))
-    curve: Document = {"slice": "all", "predicted": [], "observed": [], "lower": [], "upper": []}
-    for number in np.unique(tenth):
-        inside = tenth == number
-        part = Cohort(cohort.time[inside], cohort.event[inside], cohort.risk[inside], cohort.horizon)
-        observed = 1 - part.survival(weights[:, inside])
-        curve["predicted"].append(float(part.risk.mean()))
-        curve["observed"].append(float(observed[0]))
-        curve["lower"].append(float(np.quantile(observed[1:], 0.025)))
-        curve["upper"].append(float(np.quantile(observed[1:], 0.975)))
-    return curve
+    def part(self, name: str) -> Part:
+        """The reference cases of a slice."""
+        if name not in self._parts:
+            self._parts[name] = cut(self.reference, self.risk, self.context["slices"][name], self.horizon)
+        return self._parts[name]
 
+    def _groups(self, name: str) -> tuple[Part, Part]:
+        """The two groups of a slice whose difference is asked for, first less second."""
+        part, parameters = self.part(name), self.context["parameters"]
+        values = self.reference[parameters["difference_column"]][part.rows]
+        first, second = (part.only(values == group) for group in parameters["difference_groups"])
+        return first, second
 
-def threshold_grid(parameters: Document) -> Floats:
-    """The thresholds at which net benefit is compared: the stated range in steps of 0.05."""
-    low, high = parameters.get("net_benefit_range", (0.1, 0.4))
-    return np.asarray(np.round(np.arange(low, high + 0.025, 0.05), 6), dtype=np.float64)
+    def _multiplicities(self, cohort: str) -> np.ndarray[Any, Any]:
+        """Drawn once per cohort: all measurements on it are paired."""
+        if cohort not in self._weights:
+            n = int(np.sum(self.reference["cohort"] == cohort))
+            self._weights[cohort] = multiplicities(n, int(self.context["replicates"]), generator(self.context["seed"], f"bootstrap {cohort}"))
+        return self._weights[cohort]
 
+    def _reference(self, metric: str, slice_: str, baseline: str | None, method: str) -> Document:
+        """What can be said before any computing: counts, completeness, and why there will be no value."""
+        part = self.part(slice_)
+        document: Document = {"metric": metric, "slice": slice_, "baseline": baseline, **part.counts, "value": None, "interval": None}
+        usable = self.complete[part.rows]
+        missing = int(np.sum(~usable))
+        if metric == "completeness":
+            note = f"{missing} predictions are missing, duplicate or unusable" if missing else ""
+            return {**document, "status": "ok", "value": float(usable.mean()) if len(usable) else 1.0, "note": note}
+        if metric == "sensitivity_difference":  # it is as certain as its smaller group
+            groups = [group.counts for group in self._groups(slice_)]
+            document |= {name: min(group[name] for group in groups) for name in groups[0]}
+        for name in ("events", "non_events"):
+            if not document[name]:
+                return {**document, "status": "fault", "note": f"the slice has no {name.replace('_', '-')} by the horizon"}
+        if missing:
+            return {**document, "status": "undefined", "note": f"{missing} predictions are missing, duplicate or unusable"}
+        if method == MULTIPLIER and metric not in influence.SMOOTH:
+            return {**document, "status": "fault", "note": f"{metric} has no influence function; ask for the interval method {BOOTSTRAP}"}
+        return document
 
-def match(ids: np.ndarray[Any, Any], predictions: Table) -> tuple[Floats, Bools]:
-    """The prediction of each reference case, and whether there is exactly one that can be used (finite, within [0, 1]).
+    # --- values and their spread -----------------------------------------------------------------------------------------
 
-    An id that was not asked for makes nothing better or worse: it is left out.
-    """
-    given = predictions["id"].astype(str)
-    names, first, counts = np.unique(given, return_index=True, return_counts=True)
-    place = np.searchsorted(names, ids.astype(str)) if len(names) else np.zeros(len(ids), dtype=np.int64)
-    place = np.minimum(place, max(0, len(names) - 1))
-    if not len(names):
-        return np.full(len(ids), np.nan), np.zeros(len(ids), dtype=bool)
-    found = names[place] == ids.astype(str)
-    risk = np.where(found, predictions["risk"][first[place]], np.nan)
-    usable = found & (counts[place] == 1) & np.isfinite(risk) & (risk >= 0) & (risk <= 1)
-    return np.where(usable, risk, np.nan), usable
+    def _bootstrap(self, key: Key, level: float) -> Document:
+        cohort = self.context["slices"][key[1]]["cohort"]
+        if int(np.sum(self.reference["cohort"] == cohort)) * int(self.context["replicates"]) > LARGEST:
+            note = f"too many cases to resample whole; ask for the interval method {MULTIPLIER}"
+            return {"status": "fault", "note": note}
+        return self._interval(key, self._replicates(*key), level, BOOTSTRAP)
+
+    def _interval(self, key: Key, values: Floats, level: float, method: str) -> Document:
+        """Value and bounds; row 0 of `values` is the sample as it is."""
+        values = values.reshape(len(values), -1)
+        point = float(values[0].min())
+        if not np.isfinite(point):
+            if key[0] in _BY_PILOT:
+                return {"status": "undefined", "note": "these predictions leave it without a value"}
+            return {"status": "fault", "note": "the reference cases leave it without a value"}
+        lower, upper = both_bounds(key[0], values, level)
+        interval = {"lower": lower, "upper": upper, "level": level, "method": method}
+        return {"status": "ok", "value": point, "interval": interval, "note": self._note(key)}
+
+    def _note(self, key: Key) -> str:
+        if key[0] in {"calibration_slope", "observed_expected", "ici"}:
+            return ""
+        part = Linearised(self.part(key[1]).cohort)
+        largest = max(float(part.case.max()), float(part.control.max()))
+        return f"inverse probability of censoring weights up to {largest:.3g}, tau = {self.horizon:g} years"
+
+    def _replicates(self, metric: str, slice_: str, baseline: str | None) -> Floats:
+        """The metric in the sample (row 0) and in each bootstrap sample; by threshold for net benefit."""
+        if metric == "uno_c_plausibility":
+            return self._replicates("uno_c", slice_, None)
+        if metric == "delta_uno_c":
+            return self._replicates("uno_c", slice_, None) - self._replicates("uno_c", slice_, baseline)
+        if metric == "sensitivity_difference":
+            first, second = (self._resample(group, slice_, self._metric("sensitivity")) for group in self._groups(slice_))
+            return first - second
+        key = (metric, slice_, baseline)
+        if key not in self._resampled:
+            part = self.part(slice_)
+            if metric == "uno_c":
+                rival = None if baseline is None else self.baselines[baseline][part.rows]
+                self._resampled[key] = self._resample(part, slice_, lambda cohort, w: discrimination.uno_c(cohort, w, rival))
+            else:
+                self._resampled[key] = self._resample(part, slice_, self._metric(metric))
+        return self._resampled[key]
+
+    def _metric(self, metric: str) -> Callable[[Any, Floats], Floats]:
+        parameters = self.context["parameters"]
+        if metric == "net_benefit_gain":
+            return lambda cohort, w: accuracy.net_benefit_gain(cohort, w, threshold_grid(parameters))
+        if metric == "sensitivity":
+            return lambda cohort, w: discrimination.sensitivity(cohort, w, float(parameters["risk_threshold"]))
+        return _PLAIN[metric]
+
+    def _resample(self, part: Part, slice_: str, compute: Callable[[Any, Floats], Floats]) -> Floats:
+        drawn = self._multiplicities(self.context["slices"][slice_]["cohort"])
+
+        def chunk(start: int) -> Floats:
+            return compute(part.cohort, part.weights(drawn[start : start + CHUNK]))
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            return np.concatenate(list(threads.map(chunk, range(0, len(drawn), CHUNK))))
+
+    # --- large samples ---------------------------------------------------------------------------------------------------
+
+    def _multiplier(self, keys: list[Key]) -> dict[Key, Floats]:
+        """Values as `_replicates` gives them, for all keys in one pass over the cases of each cohort."""
+        found: dict[Key, Floats] = {}
+        for cohort in sorted({self.context["slices"][slice_]["cohort"] for _, slice_, _ in keys}):
+            n = int(np.sum(self.reference["cohort"] == cohort))
+            own = [key for key in keys if self.context["slices"][key[1]]["cohort"] == cohort]
+            with ThreadPoolExecutor(THREADS) as threads:
+                estimates = list(threads.map(self._estimate, own))
+            columns = np.zeros((n, len(own)), dtype=np.float32)
+            scales = [float(np.abs(estimate.influence).max()) for estimate in estimates]
+            for place, (estimate, scale) in enumerate(zip(estimates, scales, strict=True)):
+                columns[:, place] = estimate.influence / scale if scale > 0 else 0.0  # single precision has a narrow range
+            drawn = multiplied(columns, int(self.context["replicates"]), generator(self.context["seed"], f"multipliers {cohort}"))
+            for place, key in enumerate(own):
+                found[key] = estimates[place].value + scales[place] * np.concatenate(([0.0], drawn[:, place]))
+        return found
+
+    def _estimate(self, key: Key) -> Estimate:
+        """The metric with its influence on every case of the cohort."""
+        metric, slice_, baseline = key
+        threshold = float(self.context["parameters"].get("risk_threshold", 0.5))
+        n = int(np.sum(self.reference["cohort"] == self.context["slices"][slice_]["cohort"]))
+        if metric == "sensitivity_difference":
+            parts = self._groups(slice_)
+            first, second = (influence.spread(influence.sensitivity(Linearised(p.cohort), threshold), p.columns, n) for p in parts)
+            return influence.difference(first, second)
+        part = self.part(slice_)
+        whole = Linearised(part.cohort)
+        if metric == "delta_uno_c":
+            rival = influence.uno_c(whole, self.baselines[str(baseline)][part.rows])
+            estimate = influence.difference(influence.uno_c(whole), rival)
+        elif metric == "sensitivity":
+            estimate = influence.sensitivity(whole, threshold)
+        else:
+            estimate = influence.SIMPLE[metric](whole)
+        return influence.spread(estimate, part.columns, n)

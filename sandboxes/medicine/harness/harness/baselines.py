@@ -6,7 +6,7 @@ import numpy as np
 
 from livinglab.measuring import cox
 from livinglab.measuring.cohort import Cohort, Floats
-from livinglab.measuring.evaluate import Table
+from livinglab.measuring.slices import Table
 
 COVARIATES = {"age_sex": ("age", "male")}
 

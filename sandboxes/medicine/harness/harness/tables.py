@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from livinglab.measuring.evaluate import Table
+from livinglab.measuring.slices import Table
 
 
 def read(path: Path) -> Table:

@@ -14,17 +14,16 @@ import numpy as np
 from harness.tables import read, write
 from livinglab.measuring import cox
 from livinglab.measuring.cohort import Cohort, Floats
-from livinglab.measuring.evaluate import Table
 from livinglab.measuring.resampling import generator
+from livinglab.measuring.slices import Table
 
-OUT = Path("/out")
 COVARIATES = ("age", "sex", "kappa", "lambda", "creatinine", "mgus", "sample_year")
 """What a pilot gets of each person."""
 
 
-def run_prepare(context: dict[str, Any]) -> None:
-    """Hidden and participant's data → /out/inputs (what the pilot gets) and /out/key (what only `measure` gets)."""
-    train, hidden = read(Path("/participant/train.parquet")), read(Path("/hidden/reference.parquet"))
+def run_prepare(context: dict[str, Any], root: Path) -> None:
+    """Hidden and participant's data → out/inputs (what the pilot gets) and out/key (what only `measure` gets)."""
+    train, hidden = read(root / "participant" / "train.parquet"), read(root / "hidden" / "reference.parquet")
     rng = generator(context["seed"], "twin cohort")
     twins = draw_twins(train, hidden, rng)
     hidden["cohort"] = np.full(len(hidden["time"]), "hidden")
@@ -32,7 +31,7 @@ def run_prepare(context: dict[str, Any]) -> None:
     order = rng.permutation(len(everyone["time"]))
     everyone = {name: column[order] for name, column in everyone.items()}
     everyone["id"] = np.array([f"p{number:010d}" for number in rng.choice(10**10, len(order), replace=False)])
-    inputs, key = OUT / "inputs", OUT / "key"
+    inputs, key = root / "out" / "inputs", root / "out" / "key"
     inputs.mkdir()
     key.mkdir()
     write({name: everyone[name] for name in ("id", *COVARIATES)}, inputs / "cohort.parquet")
@@ -42,7 +41,8 @@ def run_prepare(context: dict[str, Any]) -> None:
     write({name: everyone[name] for name in ("id", "time", "event", "cohort", *COVARIATES)}, key / "key.parquet")
 
 
-def _features(table: Table) -> Floats:
+def features(table: Table) -> Floats:
+    """The terms of the Cox model that twins are drawn from: (n, 5)."""
     creatinine = np.asarray(table["creatinine"], dtype=float)
     filled = np.where(np.isfinite(creatinine), creatinine, np.nanmedian(creatinine))
     return np.stack([
@@ -53,7 +53,7 @@ def _features(table: Table) -> Floats:
 def draw_twins(train: Table, hidden: Table, rng: np.random.Generator) -> Table:
     """As many twins as there are hidden cases."""
     both = {name: np.concatenate([train[name], hidden[name]]) for name in ("time", "event", *COVARIATES)}
-    x = _features(both)
+    x = features(both)
     centre, spread = x.mean(axis=0), x.std(axis=0)
     cohort, order = Cohort.sort(both["time"].astype(float), both["event"].astype(bool), np.zeros(len(x)), np.inf)
     model = cox.fit((x[order] - centre) / spread, cohort.event.astype(float), cohort.starts, np.ones((1, len(x))))
@@ -62,7 +62,7 @@ def draw_twins(train: Table, hidden: Table, rng: np.random.Generator) -> Table:
     twins["age"] = np.clip(np.round(twins["age"] + rng.integers(-2, 3, len(chosen))), 50, 101).astype(hidden["age"].dtype)
     for name in ("kappa", "lambda", "creatinine"):
         twins[name] = np.round(twins[name] * np.exp(rng.normal(0, 0.08, len(chosen))), 3)
-    relative = np.exp(((_features(twins) - centre) / spread) @ model.beta[0])
+    relative = np.exp(((features(twins) - centre) / spread) @ model.beta[0])
     died = _invert(model.hazard[0], cohort.time[cohort.starts], rng.exponential(size=len(chosen)) / relative)
     censored = _censoring(both, twins["sample_year"], rng)
     twins["time"], twins["event"] = np.minimum(died, censored), died <= censored
