@@ -111,6 +111,7 @@ class EvidenceBroken(LivingLabError):
     def __init__(self, message: str, *, where: str | None = None) -> None:
         super().__init__(f"{where}: {message}" if where else message)
         self.where = where
+        self.what = message
 
 
 class PilotFault(LivingLabError):

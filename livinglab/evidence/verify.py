@@ -121,7 +121,10 @@ class _Check:
         for number, entry in enumerate(self.entries):
             self._check_body(number, entry)
         self._check_plan()
-        self._check_checkpoint()
+        try:
+            self._check_checkpoint()
+        except EvidenceBroken as error:
+            self.report.add(error.where or names.CHECKPOINT, error.what)
         self._check_runs()
         self._check_documents()
         self._check_head(head)
@@ -180,7 +183,7 @@ class _Check:
             subjects = {s["name"]: "sha256:" + s["digest"]["sha256"] for s in statement["subject"]}
             self.stated.append((number, kind, statement["predicate"], subjects))
         except EvidenceBroken as error:
-            self.report.add(error.where or where, error.message)
+            self.report.add(error.where or where, error.what)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             self.report.add(where, f"it cannot be understood ({type(error).__name__}: {str(error)[:100]})")
 
@@ -209,7 +212,7 @@ class _Check:
                 if entry.header["kind"] == "plan-signed":
                     signers |= self._plan_signer(where, entry)
             except EvidenceBroken as error:
-                self.report.add(error.where or where, error.message)
+                self.report.add(where, error.what)
             except (ValueError, KeyError, TypeError) as error:
                 self.report.add(where, f"it cannot be understood ({error})")
         for role in ("participant", "authority"):
