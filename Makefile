@@ -50,5 +50,5 @@ lock: setup ## resolve all locks anew
 	for d in sandboxes/medicine/harness pilots/medicine; do .venv/bin/uv pip compile -q $$d/requirements.txt --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $$d/requirements.lock; done
 
-clean: down ## remove what was built and recorded (environments, state, caches of this checkout)
-	rm -rf .venv .venvs .cache .run "$${LIVINGLAB_HOME:-$$HOME/.livinglab}"
+clean: down ## remove what was built here (environments and caches; the lab's records stay)
+	rm -rf .venv .venvs .cache .run

@@ -9,7 +9,7 @@ step "harness image" "$ROOT/infra/images/build.sh" harness-medicine sandboxes/me
 harness=$!
 step "pilot image" "$ROOT/infra/images/build.sh" pilot-medicine pilots/medicine &
 pilot=$!
-wait "$harness" "$pilot" "$services"
+for pid in "$harness" "$pilot" "$services"; do wait "$pid"; done
 "$ROOT/.venv/bin/python" "$ROOT/infra/demo.py" \
     "$("$ROOT/infra/images/build.sh" harness-medicine sandboxes/medicine/harness)" "$("$ROOT/infra/images/build.sh" pilot-medicine pilots/medicine)"
 say "the whole demonstration took $(seconds_since "$begun") s"

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 set -euo pipefail
+shopt -s inherit_errexit # a failure inside $(…) is a failure
 umask 022
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -35,17 +36,25 @@ seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b 
 
 # step NAME COMMAND… — one line with its time; the command's output is kept in a log, shown only when it fails.
 step() {
-    local name="$1" start="$EPOCHREALTIME" log
+    local name="$1" start="$EPOCHREALTIME" log status
     shift
     mkdir -p "$RUN/log"
     log="$RUN/log/step-$(printf '%s' "$name" | tr -c 'a-zA-Z0-9' '-').log"
-    if ("$@") >"$log" 2>&1; then
+    # Not as an `if`: inside a condition, `set -e` would not hold.
+    set +e
+    (
+        set -e
+        "$@"
+    ) >"$log" 2>&1
+    status=$?
+    set -e
+    if [ "$status" = 0 ]; then
         say "$name: done in $(seconds_since "$start") s"
     else
         say "$name: FAILED after $(seconds_since "$start") s; the end of $log:"
         tail -n 40 "$log" >&2
-        return 1
     fi
+    return "$status"
 }
 
 # hash_of FILE_OR_FOLDER… — one sha256 over names, executable bits and contents; folders are walked, caches left out.
@@ -72,7 +81,10 @@ with_lock() {
     mkdir -p "$(dirname "$file")"
     (
         flock 9
-        "$@" 9>&-
+        (
+            exec 9>&- # in a process of its own: a redirected function would keep a copy, and what it leaves running, the lock
+            "$@"
+        )
     ) 9>"$file"
 }
 

@@ -62,7 +62,12 @@ def pages() -> dict[str, str]:
     return {
         "settings.md": settings,
         "manifest.md": "# `pilot.yaml`\n\n" + table(PilotManifest) + "\n## Resources\n\n" + table(Resources),
-        "sandbox.md": "# `sandbox.yaml`\n\n" + table(SandboxSpec) + "\n## Criteria\n\n" + table(Criterion) + "\n## Isolation\n\n" + table(IsolationProfile),
+        "sandbox.md": "# `sandbox.yaml`\n\n"
+        + table(SandboxSpec)
+        + "\n## Criteria\n\n"
+        + table(Criterion)
+        + "\n## Isolation\n\n"
+        + table(IsolationProfile),
         **{f"task-{name}.md": family(task) for name, task in FAMILIES.items()},
     }
 

@@ -105,7 +105,7 @@ make_base() { # variant
         say "base image: a registry answers, taking $UPSTREAM"
         from_registry "$tag" "$key"
     else
-        if [ "$wanted" = auto ]; then say "base image: no registry answers within 5 s, so it is made from Debian packages (about 20 s, once)"; fi
+        if [ "$1 $wanted" = "bookworm auto" ]; then say "base image: no registry answers within 5 s, so it is made from Debian packages (about 20 s, once)"; fi
         from_debian "$tag" "$1" "$key"
     fi
     say "$tag: $(docker image inspect --format '{{.Size}}' "$tag" | awk '{ printf "%.0f MB", $1 / 1e6 }') in $(seconds_since "$start") s"

@@ -72,9 +72,10 @@ build() {
     docker_build --build-arg BASE=livinglab/base:bookworm --tag "$tag" "$folder"
     docker save --output "$archive.new" "$tag"
     docker rmi "$tag" >/dev/null # its archive is what is used; the lab loads it under a name of its own
-    find "$CACHE/images" -name "$name-????????????????.tar" -mtime +1 -delete
     chmod 644 "$archive.new"
     mv "$archive.new" "$archive"
+    # The three newest stay: one may still be on its way to a lab.
+    find "$CACHE/images" -name "$name-????????????????.tar" -printf '%T@ %p\0' | sort -znr | tail -zn +4 | cut -zd' ' -f2- | xargs -0r rm -f
     say "image $name: archive of $(stat -c %s "$archive" | awk '{ printf "%.0f MB", $1 / 1e6 }') in $(seconds_since "$start") s"
 }
 

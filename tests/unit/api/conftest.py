@@ -31,12 +31,14 @@ def image_archive(user: str = "65532:65532", text: bytes = b"hello", **config: A
         tar.addfile(member, io.BytesIO(text))
     diff_id = "sha256:" + sha256(layer.getvalue()).hexdigest()
     description = {"architecture": "amd64", "os": "linux", "config": {"User": user, **config}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
-    files = {"config.json": json.dumps(description).encode(), "layer.tar": layer.getvalue(),
-             "manifest.json": json.dumps([{"Config": "config.json", "RepoTags": ["x:1"], "Layers": ["layer.tar"]}]).encode()}  # fmt: skip
+    config_bytes = json.dumps(description).encode()
+    name = f"{sha256(config_bytes).hexdigest()}.json"
+    manifest = json.dumps([{"Config": name, "RepoTags": ["x:1"], "Layers": ["layer.tar"]}]).encode()
+    files = {name: config_bytes, "layer.tar": layer.getvalue(), "manifest.json": manifest}
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
+        for path, data in files.items():
+            member = tarfile.TarInfo(path)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return archive.getvalue()

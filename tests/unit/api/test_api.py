@@ -101,7 +101,9 @@ def test_one_key_cannot_sign_for_both_sides(plan: dict[str, Any], startup: Any, 
 
 
 def test_an_expired_plan_admits_nothing(pilot: dict[str, Any], startup: Any, authority: Any) -> None:
-    plan = startup.call("POST", "/v1/plans", 201, json={"pilot": pilot["id"], "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2020-02-01"})
+    plan = startup.call(
+        "POST", "/v1/plans", 201, json={"pilot": pilot["id"], "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2020-02-01"}
+    )
     agree(plan, startup, authority)
     assert "the plan ended on 2020-02-01" in request_run(startup, plan, 409)["reasons"]
 
@@ -126,7 +128,9 @@ def test_an_idempotency_key_asks_once(plan: dict[str, Any], startup: Any, author
     request_run(door("elsewhere", tiny="participant"), plan, 404)
 
 
-def test_what_belongs_to_another_organisation_does_not_exist(plan: dict[str, Any], pilot: dict[str, Any], startup: Any, authority: Any, door: Any) -> None:
+def test_what_belongs_to_another_organisation_does_not_exist(
+    plan: dict[str, Any], pilot: dict[str, Any], startup: Any, authority: Any, door: Any
+) -> None:
     agree(plan, startup, authority)
     run = request_run(startup, plan)
     rival = door("rival", tiny="participant")
@@ -146,7 +150,9 @@ def test_what_belongs_to_another_organisation_does_not_exist(plan: dict[str, Any
     ({"surprise": 1}, "surprise"), ({"entrypoint": []}, "entrypoint"), ({"name": "Not A Slug"}, "name"), ({"task": "chess"}, "task"),
     ({"resources": {"memory": 1 << 40}}, "memory"), ({"resources": {"cpus": -1}}, "cpus"), ({"title": None}, "title"),
 ])  # fmt: skip
-def test_a_manifest_that_cannot_be_used_says_where(authority: Any, startup: Any, manifest: dict[str, Any], change: dict[str, Any], where: str) -> None:
+def test_a_manifest_that_cannot_be_used_says_where(
+    authority: Any, startup: Any, manifest: dict[str, Any], change: dict[str, Any], where: str
+) -> None:
     image = startup.call("POST", "/v1/images", 201, content=image_archive())["digest"]
     answer = startup.call("POST", "/v1/pilots", 422, json={"manifest": {**manifest, **change}, "image": image})
     assert where in answer["detail"]
