@@ -64,7 +64,8 @@ class Bare:
         out = Path(tempfile.mkdtemp(dir=self.folder))
         out.chmod(0o777)
         binds = [f"-v={source}:{target}:ro" for target, source in mounts.items()]
-        subprocess.run(["docker", "run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65532:65532",
+        subprocess.run(["docker", "run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
+                        "--user=65532:65532",
                         "--memory=512m", "--memory-swap=512m", "--cpus=1", "--pids-limit=64", "--tmpfs=/tmp", "-e=PYTHONPATH=/opt/lib:/app",
                         "-e=PYTHONDONTWRITEBYTECODE=1", *binds, f"-v={out}:/out", image, *argv], check=True, capture_output=True)  # fmt: skip
 

@@ -48,7 +48,8 @@ def family(task: TaskFamily) -> str:
     """What a pilot of the family gets, what it must write, what is measured."""
     lines = [f"# Task family `{task.name}`", "", task.title + ".", "", "## What the pilot gets, under `/in`", "", "| file | contents |", "|---|---|"]
     lines += [f"| `{name}` | {what} |" for name, what in task.inputs.items()]
-    lines += ["", "## What it must write", "", f"`/out/{task.output}.parquet` or `.csv`, one row per requested id:", "", "| column | kind | range | meaning |",
+    lines += ["", "## What it must write", "", f"`/out/{task.output}.parquet` or `.csv`, one row per requested id:", "",
+              "| column | kind | range | meaning |",
               "|---|---|---|---|"]  # fmt: skip
     lines += [f"| `{c.name}` | {c.kind} | {'' if c.low is None else f'{c.low:g} … {c.high:g}'} | {c.meaning} |" for c in task.columns]
     lines += ["", "## What can be measured", "", "| metric | meaning | better | source |", "|---|---|---|---|"]

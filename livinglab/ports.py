@@ -122,6 +122,8 @@ class ContainerSpec(Frozen):
 class JobSpec(Frozen):
     """One or more containers that live and die together, under one profile. With several, an area `socket` is shared by them.
 
+    The job is submitted under the key of its first container; each is observed and collected under its own. When one has
+    ended, the site ends the others after a moment's grace; cancelling one cancels all.
     `nonce` binds the probe's report to this job; it is a secret until the report is in.
     """
 

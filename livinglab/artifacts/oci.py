@@ -6,8 +6,11 @@ health check and user of the image's own are untrusted and dropped; volumes and 
 """
 
 import gzip
+import hashlib
 import io
 import json
+import posixpath
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,21 +55,29 @@ def _refuse(what: str, hint: str | None = None) -> Invalid:
 
 
 def _listing(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    """The archive's plain files by name. A layer may be a link to another layer: so `docker save` writes the second of two equal ones."""
     files: dict[str, tarfile.TarInfo] = {}
+    links: dict[str, str] = {}
     for count, member in enumerate(tar):
         name = member.name.removeprefix("./")
         if count >= MAX_ENTRIES:
             raise _refuse(f"it has more than {MAX_ENTRIES} entries.")
         if member.isdir():
             continue
-        if not member.isreg() or member.issparse():
-            raise _refuse(f"{name!r} is a link, a device or sparse; only plain files are taken.")
         if name.startswith("/") or ".." in name.split("/"):
             raise _refuse(f"{name!r} leads out of the archive.")
-        if name in files:
+        if name in files or name in links:
             raise _refuse(f"{name!r} is there twice.")
-        files[name] = member
-    return files
+        if member.issym() and name.endswith("/layer.tar"):
+            links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+        elif not member.isreg() or member.issparse():
+            raise _refuse(f"{name!r} is a link, a device or sparse; only plain files are taken.")
+        else:
+            files[name] = member
+    for name, target in links.items():
+        if not target.endswith("/layer.tar") or not isinstance(files.get(target), tarfile.TarInfo) or target in links:
+            raise _refuse(f"{name!r} is a link to what is no layer of this archive.")
+    return files | {name: files[target] for name, target in links.items()}
 
 
 def _read(tar: tarfile.TarFile, files: dict[str, tarfile.TarInfo], name: str) -> bytes:
@@ -85,6 +96,9 @@ def _contents(tar: tarfile.TarFile, files: dict[str, tarfile.TarInfo]) -> tuple[
         if len(manifests) != 1:
             raise _refuse(f"it holds {len(manifests)} images; exactly one is expected.")
         config, names = _read(tar, files, manifests[0]["Config"]), manifests[0]["Layers"]
+        named = posixpath.basename(manifests[0]["Config"]).removesuffix(".json")
+        if sha256(config) != f"sha256:{named}":
+            raise _refuse("its configuration does not have the digest that it is filed under.")
     else:
         index = parse_json(_read(tar, files, "index.json"))
         if len(index["manifests"]) != 1:
@@ -94,6 +108,9 @@ def _contents(tar: tarfile.TarFile, files: dict[str, tarfile.TarInfo]) -> tuple[
             raise _refuse("it is an index of several platforms; one is expected.", "docker buildx build --platform linux/amd64 --provenance=false")
         config = _blob(tar, files, manifest["config"]["digest"])
         names = [_blob_name(layer["digest"]) for layer in manifest["layers"]]
+        for name in names:
+            if name in files and _digest(tar, files[name]) != "sha256:" + posixpath.basename(name):
+                raise _refuse(f"the layer {name!r} does not have the digest that it is filed under.")
     if len(names) > MAX_LAYERS:
         raise _refuse(f"it has {len(names)} layers; {MAX_LAYERS} are the most.")
     missing = [name for name in names if name not in files]
@@ -113,6 +130,12 @@ def _blob(tar: tarfile.TarFile, files: dict[str, tarfile.TarInfo], digest: str) 
     return data
 
 
+def _digest(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    stream = tar.extractfile(member)
+    assert stream is not None  # noqa: S101 - only plain files are listed
+    return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type] # it reads as one
+
+
 def _check_config(config: dict[str, Any]) -> None:
     own = config.get("config") or {}
     platform = f"{config.get('os')}/{config.get('architecture')}"
@@ -122,9 +145,9 @@ def _check_config(config: dict[str, Any]) -> None:
         raise _refuse(f"the image declares volumes ({', '.join(own['Volumes'])}); remove VOLUME: outputs go to /out.")
     user = str(own.get("User") or "")
     name = user.partition(":")[0]
-    if name in ("", "0", "root"):
+    if name in ("", "root") or not name.strip("0"):
         raise _refuse("the image's user is root.", "Add a line like `USER 65532:65532` to its Dockerfile.")
-    if not name.isdigit():
+    if not re.fullmatch("[0-9]+", name):
         raise _refuse(f"the image's user {user!r} is a name; a number is expected.", "Add a line like `USER 65532:65532`.")
 
 
@@ -152,9 +175,11 @@ def _store(tar: tarfile.TarFile, config: dict[str, Any], layers: list[tarfile.Ta
 
 def _unpacked(stream: Any) -> Iterator[bytes]:
     """A layer's uncompressed bytes; the caller bounds how many."""
-    magic = stream.read(2)
+    magic = stream.read(4)
     stream.seek(0)
-    reader = gzip.GzipFile(fileobj=stream) if magic == b"\x1f\x8b" else stream
+    if magic == b"\x28\xb5\x2f\xfd":
+        raise _refuse("a layer is compressed with zstd; gzip or none is expected.", "docker buildx build --output type=docker,compression=gzip")
+    reader = gzip.GzipFile(fileobj=stream) if magic.startswith(b"\x1f\x8b") else stream
     while chunk := reader.read(_CHUNK):
         yield chunk
 

@@ -5,20 +5,21 @@ import numpy as np
 from livinglab.measuring.cohort import Cohort, Floats, ratio
 
 
-def _brier(cohort: Cohort, weights: Floats, risk: Floats) -> Floats:
-    case, control = cohort.outcome_weights(weights)
-    return np.asarray((case * (1 - risk) ** 2 + control * risk**2).sum(axis=1) / weights.sum(axis=1))
+def _brier(case: Floats, control: Floats, weights: Floats, risk: Floats) -> Floats:
+    return np.asarray((case @ (1 - risk) ** 2 + control @ risk**2) / weights.sum(axis=1))
 
 
 def brier(cohort: Cohort, weights: Floats) -> Floats:
     """IPCW Brier score at the horizon (Graf et al. 1999, Statistics in Medicine 18:2529): (replicates,)."""
-    return _brier(cohort, weights, cohort.risk)
+    return _brier(*cohort.outcome_weights(weights), weights, cohort.risk)
 
 
 def ipa(cohort: Cohort, weights: Floats) -> Floats:
     """Index of prediction accuracy: 1 − Brier / Brier of the replicate's own Kaplan–Meier risk (Kattan & Gerds 2018): (replicates,)."""
-    null = _brier(cohort, weights, (1 - cohort.survival(weights))[:, None])
-    return 1 - ratio(brier(cohort, weights), null)
+    case, control = cohort.outcome_weights(weights)
+    survival = cohort.survival(weights)
+    null = (case.sum(axis=1) * survival**2 + control.sum(axis=1) * (1 - survival) ** 2) / weights.sum(axis=1)
+    return np.asarray(1 - ratio(_brier(case, control, weights, cohort.risk), null))
 
 
 def net_benefit(cohort: Cohort, weights: Floats, thresholds: Floats) -> tuple[Floats, Floats]:

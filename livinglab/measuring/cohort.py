@@ -53,15 +53,26 @@ class Cohort:
         """Cases known to be free of the event at the horizon."""
         return int(np.sum(self.time > self.horizon))
 
-    def at_risk(self, weights: Floats) -> Floats:
-        """Weight still under observation at each distinct time: (replicates, distinct times)."""
-        return np.cumsum(weights[:, ::-1], axis=1)[:, ::-1][:, self.starts]
+    @cached_property
+    def within(self) -> tuple[int, int]:
+        """How many cases, and how many distinct times, there are by the horizon: nothing later tells them apart."""
+        cases = int(np.searchsorted(self.time, self.horizon, side="right"))
+        return cases, int(np.searchsorted(self.starts, cases))
+
+    def _sums(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Weight of events, of censorings, and still under observation, at each distinct time by the horizon: (replicates, times)."""
+        cases, times = self.within
+        if not cases:
+            none = np.zeros((len(weights), 0))
+            return none, none, none
+        head, starts = weights[:, :cases], self.starts[:times]
+        deaths = np.add.reduceat(head * self.event[:cases], starts, axis=1)
+        return deaths, np.add.reduceat(head, starts, axis=1) - deaths, behind(weights, starts, cases)
 
     def survival(self, weights: Floats) -> Floats:
         """Kaplan–Meier survival at the horizon: (replicates,)."""
-        deaths = np.add.reduceat(weights * self.event, self.starts, axis=1)
-        factors = _factors(deaths, self.at_risk(weights))
-        return np.asarray(np.prod(factors[:, self.time[self.starts] <= self.horizon], axis=1))
+        deaths, _, at_risk = self._sums(weights)
+        return np.asarray(np.prod(_factors(deaths, at_risk), axis=1))
 
     def ipcw(self, weights: Floats) -> tuple[Floats, Floats]:
         """Inverse probability of censoring weights, G being the Kaplan–Meier estimate of staying uncensored.
@@ -69,25 +80,33 @@ class Cohort:
         At a time where both happen, events come first: G's risk set there is without them (Gerds & Schumacher 2006).
 
         Returns:
-            (replicates, n) 1/G(T−), the left limit at each case's own time, and (replicates,) 1/G(horizon).
-            Infinite where G is 0.
+            1/G(T−), the left limit at each case's own time, of the cases by the horizon (replicates, those), and 1/G(horizon)
+            (replicates,). Infinite where G is 0.
         """
-        deaths = np.add.reduceat(weights * self.event, self.starts, axis=1)
-        censored = np.add.reduceat(weights * ~self.event, self.starts, axis=1)
-        uncensored = np.cumprod(_factors(censored, self.at_risk(weights) - deaths), axis=1)
-        before = np.concatenate((np.ones((len(weights), 1)), uncensored[:, :-1]), axis=1)
-        known = np.searchsorted(self.time[self.starts], self.horizon, side="right") - 1
-        at_horizon = uncensored[:, known] if known >= 0 else np.ones(len(weights))
+        cases, _ = self.within
+        deaths, censored, at_risk = self._sums(weights)
+        uncensored = np.ones((len(weights), censored.shape[1] + 1))
+        np.cumprod(_factors(censored, at_risk - deaths), axis=1, out=uncensored[:, 1:])
         with np.errstate(divide="ignore"):
-            return 1 / before[:, self.group], 1 / at_horizon
+            inverse = 1 / uncensored
+        return inverse[:, self.group[:cases]], inverse[:, -1]
 
     def outcome_weights(self, weights: Floats) -> tuple[Floats, Floats]:
         """The IPCW weight of each case as one with, and as one without the event by the horizon: twice (replicates, n)."""
+        cases, _ = self.within
         own, at_horizon = self.ipcw(weights)
-        with np.errstate(invalid="ignore"):
-            case = np.where(self.event & (self.time <= self.horizon) & (weights > 0), weights * own, 0.0)
-            control = np.where((self.time > self.horizon) & (weights > 0), weights * at_horizon[:, None], 0.0)
+        case, control = np.zeros(weights.shape), np.zeros(weights.shape)
+        # Where nothing was drawn there is no weight, however little of G is left.
+        np.multiply(weights[:, :cases], own, out=case[:, :cases], where=self.event[:cases] & (weights[:, :cases] > 0))
+        later = weights[:, cases:]
+        np.multiply(later, at_horizon[:, None], out=control[:, cases:], where=later > 0)
         return case, control
+
+
+def behind(values: Floats, starts: Ints, end: int) -> Floats:
+    """The sum from each start (below `end`) to the last column: (rows, starts). What lies beyond `end` is only summed up."""
+    head = np.cumsum(values[:, end - 1 :: -1], axis=1)[:, ::-1] if end else values[:, :0]
+    return np.asarray(head[:, starts] + values[:, end:].sum(axis=1, keepdims=True))
 
 
 def _factors(ended: Floats, at_risk: Floats) -> Floats:

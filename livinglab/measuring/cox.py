@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from livinglab.measuring.cohort import Floats, Ints
+from livinglab.measuring.cohort import Floats, Ints, behind
 
 _STEPS = 25
 _TOLERANCE = 1e-8
@@ -20,7 +20,8 @@ class Fit:
 
 
 def _reverse_cumsum(values: Floats, starts: Ints) -> Floats:
-    return np.cumsum(values[:, ::-1], axis=1)[:, ::-1][:, starts]
+    """The sum from each start on. The last group, which may be large, is only summed up."""
+    return np.concatenate((behind(values, starts[:-1], int(starts[-1])), values[:, starts[-1] :].sum(axis=1, keepdims=True)), axis=1)
 
 
 def fit(x: Floats, event: Floats, starts: Ints, weights: Floats, start: Floats | None = None) -> Fit:

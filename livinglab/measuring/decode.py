@@ -25,6 +25,7 @@ _HEADER = 65_536
 MEMORY = 1 << 30
 """Bytes that reading a table may take beyond what the process has: a small file can ask for any amount when it is unpacked."""
 CPU_SECONDS = 120
+_CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class Rejected(Exception):
@@ -59,13 +60,17 @@ def decode(outputs: Path, target: Path, context: dict[str, Any]) -> int:
     return rows
 
 
-def decode_apart(outputs: Path, target: Path, context: dict[str, Any], *, memory: int = MEMORY, cpu_seconds: int = CPU_SECONDS) -> int:
+def decode_apart(outputs: Path, target: Path, context: dict[str, Any], *, memory: int | None = None, cpu_seconds: int = CPU_SECONDS) -> int:
     """`decode` in a child process with limits of its own, so that a table which bursts its reader is the table's fault.
+
+    Args:
+        memory: bytes; by default `MEMORY`, or half of what the container has, so that the container itself never runs out.
 
     Raises:
         Rejected: as `decode`; and where reading took more than `memory` bytes or `cpu_seconds`, or killed the reader.
         RuntimeError: the reader failed in a way that no table should be blamed for.
     """
+    memory = min(MEMORY, _container_memory() // 2) if memory is None else memory
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:
@@ -83,6 +88,15 @@ def decode_apart(outputs: Path, target: Path, context: dict[str, Any], *, memory
     if os.WIFSIGNALED(status):
         raise Rejected(f"reading the table took more than {memory >> 20} MiB or {cpu_seconds} s of a processor, or broke its reader.")
     raise RuntimeError("the decoder failed; its log says why.")
+
+
+def _container_memory() -> int:
+    for path in _CGROUP:
+        try:
+            return int(Path(path).read_text())
+        except (OSError, ValueError):  # not this kind of control group, or no limit in it
+            continue
+    return sys.maxsize
 
 
 def _child(sending: int, outputs: Path, target: Path, context: dict[str, Any], memory: int, cpu_seconds: int) -> None:

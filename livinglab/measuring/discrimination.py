@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from livinglab.measuring.cohort import Cohort, Floats, ratio
+from livinglab.measuring.cohort import Cohort, Floats, Ints, behind, ratio
+
+_CASES = 256
+"""Cases whose pairs are compared at a time: enough for BLAS, few enough for memory."""
 
 
 def uno_c(cohort: Cohort, weights: Floats, score: Floats | None = None) -> Floats:
@@ -15,22 +18,30 @@ def uno_c(cohort: Cohort, weights: Floats, score: Floats | None = None) -> Float
     The concordance of all replicates is one matrix product of counts and halves, so it is exact, and costs what BLAS takes.
     """
     score = cohort.risk if score is None else score
-    cases = np.flatnonzero(cohort.event & (cohort.time < cohort.horizon))
-    later = (cohort.time[None, :] > cohort.time[cases, None]) | ((cohort.time[None, :] == cohort.time[cases, None]) & ~cohort.event[None, :])
-    cases, later = cases[later.any(axis=1)], later[later.any(axis=1)]
+    # Those known to live longer than a case stand behind all events of its time.
+    after = np.searchsorted(cohort.time, cohort.time, side="left") + _events_at(cohort)
+    cases = np.flatnonzero(cohort.event & (cohort.time < cohort.horizon) & (after < len(cohort)))
     if not len(cases):
         return np.full(len(weights), np.nan)
-    order = np.sign(score[cases, None] - score[None, :])
-    concordance = np.where(later, 0.5 + 0.5 * order, 0.0).astype(np.float32)
     own, _ = cohort.ipcw(weights)
     with np.errstate(invalid="ignore"):
         pull = np.where(weights[:, cases] > 0, weights[:, cases] * own[:, cases] ** 2, 0.0)
-    beaten = concordance @ weights.astype(np.float32).T
-    concordant = np.einsum("bi,ib->b", pull, beaten.astype(np.float64))
-    # Those known to live longer than a case stand behind all events of its time.
-    behind = np.concatenate((np.cumsum(weights[:, ::-1], axis=1)[:, ::-1], np.zeros((len(weights), 1))), axis=1)
-    comparable = np.einsum("bi,bi->b", pull, behind[:, np.argmax(later, axis=1)])
+    narrow = np.ascontiguousarray(weights.T, dtype=np.float32)
+    concordant = np.zeros(len(weights))
+    for start in range(0, len(cases), _CASES):
+        block = cases[start : start + _CASES]
+        mine, first = score[block, None], int(after[block[0]])
+        beaten = (mine > score[first:]).view(np.uint8) + (mine >= score[first:])
+        beaten[np.arange(first, len(cohort)) < after[block, None]] = 0
+        counts = (beaten.astype(np.float32) @ narrow[first:]).astype(np.float64)
+        concordant += 0.5 * np.einsum("bi,ib->b", pull[:, start : start + _CASES], counts)
+    comparable = np.einsum("bi,bi->b", pull, behind(weights, after[cases], cohort.within[0] + 1))
     return ratio(concordant, comparable)
+
+
+def _events_at(cohort: Cohort) -> Ints:
+    """For each case, the number of events at its time."""
+    return np.bincount(cohort.group, cohort.event, len(cohort.starts)).astype(np.int64)[cohort.group]
 
 
 def sensitivity(cohort: Cohort, weights: Floats, threshold: float) -> Floats:

@@ -17,11 +17,11 @@ from livinglab.measuring.slices import Document, Part, Table, cut, match
 Key = tuple[str, str, str | None]
 """Metric, slice, baseline."""
 
-CHUNK = 256
-"""Replicates that are computed together: enough for BLAS, few enough for memory."""
+_CHUNK, _CELLS = 256, 4_000_000
+"""Replicates that are computed together, and replicates × cases at most: enough for BLAS, few enough for memory."""
 
-LARGEST = 500_000_000
-"""Cases × replicates (one byte each) that are resampled whole; beyond it, influence functions are the way."""
+LARGEST = 100_000_000
+"""Cases × replicates that are resampled whole; beyond it, influence functions are the way."""
 
 _BY_PILOT = frozenset({"calibration_slope", "ici", "observed_expected"})
 """Metrics that predictions alone can leave without a value, given that there are events and non-events."""
@@ -207,11 +207,13 @@ class Evaluation:
     def _resample(self, part: Part, slice_: str, compute: Callable[[Any, Floats], Floats]) -> Floats:
         drawn = self._multiplicities(self.context["slices"][slice_]["cohort"])
 
+        step = max(1, min(_CHUNK, _CELLS // len(part.rows)))
+
         def chunk(start: int) -> Floats:
-            return compute(part.cohort, part.weights(drawn[start : start + CHUNK]))
+            return compute(part.cohort, part.weights(drawn[start : start + step]))
 
         with ThreadPoolExecutor(THREADS) as threads:
-            return np.concatenate(list(threads.map(chunk, range(0, len(drawn), CHUNK))))
+            return np.concatenate(list(threads.map(chunk, range(0, len(drawn), step))))
 
     # --- large samples ---------------------------------------------------------------------------------------------------
 

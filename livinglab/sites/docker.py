@@ -107,6 +107,7 @@ class DockerSite:
         if image is None:
             msg = f"image {container.image} is not at site {self.name}."
             raise PlatformFault(msg)
+        docker_spec.check_runtime(spec.runtime, container.resources)
         together = tuple(c.role for c in spec.containers)
         self._staging.write_record(key, JobRecord(container=container, together=together, user=f"{spec.profile.uid}:{spec.profile.gid}"))
         body = self._body(spec, container, image, self._sources(spec, container))
@@ -180,6 +181,7 @@ class DockerSite:
             msg = f"the engine calls job {key} {state['Status']!r}, which is no state that is known."
             raise PlatformFault(msg)
         if seen is Seen.RUNNING:
+            self._report(key)  # kept now, before a flood of log washes it away
             limit = self._passed_limit(key, inspected, now)
             alone = self._left_alone(key, now)
             reason = "a container that it lives together with has ended" if alone else reason
@@ -260,7 +262,8 @@ class DockerSite:
     def _wait_for_event(self, keys: Collection[JobKey], names: list[str], seconds: float) -> bool:
         begin = time.time()
         # From a moment before the look below, so that no end falls between the two.
-        events = self._engine.events(since=int(begin), until=f"{begin + seconds:.6f}", decode=True, filters={"event": ["die", "destroy"], "container": names})
+        filters = {"event": ["die", "destroy"], "container": names}
+        events = self._engine.events(since=int(begin), until=f"{begin + seconds:.6f}", decode=True, filters=filters)
         try:
             present = self._list()
             return any(_SEEN.get(present.get(key, "")) is not Seen.RUNNING for key in keys) or next(iter(events), None) is not None

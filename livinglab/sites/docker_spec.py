@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from livinglab.domain.canonical import digest_of
-from livinglab.domain.isolation import Finding, Property
+from livinglab.domain.errors import IsolationNotProven
+from livinglab.domain.isolation import Finding, Property, Resources
 from livinglab.domain.run import JobKey
 from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.sites.attest import LAUNCHER, launcher_command
@@ -14,8 +15,9 @@ LABEL_INSTANCE = "livinglab.instance"
 LABEL_KEY = "livinglab.key"
 LABEL_SPEC = "livinglab.spec"
 
+GVISOR_PIDS = 64
 LOG_ROOM = 16
-"""The engine keeps this many times a job's log limit (and 4 MiB) before it rotates: short lines take far more room than they have
+"""The engine keeps this many times a job's log limit (and 16 MiB) before it rotates: short lines take far more room than they have
 bytes. What is rotated counts as over the limit, so a log of hardly anything but empty lines meets it sooner."""
 
 
@@ -74,9 +76,16 @@ def create_body(instance: str, spec: JobSpec, container: ContainerSpec, image: s
     }
 
 
+def check_runtime(runtime: str | None, limits: Resources) -> None:
+    """`IsolationNotProven` for limits under which gVisor's own threads, which count among the container's, hang it at its start."""
+    if runtime == "runsc" and limits.pids < GVISOR_PIDS:
+        msg = f"gVisor needs at least {GVISOR_PIDS} processes for itself and the container, and the limit is {limits.pids}"
+        raise IsolationNotProven(msg, hint=f"Raise `pids` to {GVISOR_PIDS} in the manifest.")
+
+
 def log_room(container: ContainerSpec) -> int:
     """Bytes after which the engine rotates a container's log."""
-    return LOG_ROOM * container.resources.log_bytes + (4 << 20)
+    return LOG_ROOM * container.resources.log_bytes + (16 << 20)
 
 
 def key_of(summary: dict[str, Any], instance: str) -> JobKey | None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -10,7 +11,6 @@ from livinglab.bootstrap import open_supervisor
 from livinglab.dispatch.inline import carry_inline
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Run, RunState
-from livinglab.services.runs import Runs
 from tests.labs import Parties
 
 pytestmark = pytest.mark.docker
@@ -103,7 +103,7 @@ class Carried:
         self.supervisor = open_supervisor(parties.lab, "docker")
         self.thread = threading.Thread(target=self.supervisor.serve, args=(lambda a: carry_inline(self.supervisor, a),))
 
-    def __enter__(self) -> "Carried":
+    def __enter__(self) -> Self:
         self.thread.start()
         return self
 
@@ -122,9 +122,8 @@ def until(parties: Parties, run: Run, *states: RunState, seconds: float = 30) ->
 
 
 def started(parties: Parties, run: Run, seconds: float = 30) -> None:
-    runs: Runs = parties.lab.runs
     end = time.monotonic() + seconds
-    while not any(e.kind == "pilot-started" for e in runs.events(parties.authority, run.id, 0)):
+    while not any(e.kind == "pilot-started" for e in parties.lab.runs.events(parties.authority, run.id, 0)):
         assert time.monotonic() < end
         time.sleep(0.05)  # between looks; the condition decides
 

@@ -21,8 +21,10 @@ pytestmark = pytest.mark.docker
 
 JOBS = ("pilot", "decode", "measure")
 PLACES = [
-    "admit:done", "images:ensured", "stage:pushed", "execute:intent", "execute:submitted", "execute:handle", "execute:done", "collect:stored",
-    "collect:done", "attest:done", *(f"{step}:{at}" for step in ("decode", "measure") for at in ("pushed", "intent", "submitted", "handle", "stored", "done")),
+    "admit:done", "images:ensured", "stage:pushed", "execute:intent", "execute:submitted", "execute:handle", "execute:done",
+    "collect:stored",
+    "collect:done", "attest:done",
+    *(f"{step}:{at}" for step in ("decode", "measure") for at in ("pushed", "intent", "submitted", "handle", "stored", "done")),
     "judge:stored", "judge:done", "release:released", "seal:done",
 ]  # fmt: skip
 

@@ -111,8 +111,9 @@ def startup(door: Any) -> Door:
 
 @pytest.fixture
 def manifest() -> dict[str, Any]:
-    return {"name": "tiny", "version": "1", "title": "A pilot", "summary": "A pilot for tests.", "sandbox": "tiny", "task": "survival", "entrypoint": ["/x"],
-            "resources": {"memory": 64 << 20, "cpus": 1, "pids": 16, "wall_seconds": 10, "output_bytes": 1 << 20, "output_files": 4, "log_bytes": 4096}}  # fmt: skip
+    limits = {"memory": 64 << 20, "cpus": 1, "pids": 16, "wall_seconds": 10, "output_bytes": 1 << 20, "output_files": 4, "log_bytes": 4096}
+    about = {"name": "tiny", "version": "1", "title": "A pilot", "summary": "A pilot for tests.", "sandbox": "tiny", "task": "survival"}
+    return {**about, "entrypoint": ["/x"], "resources": limits}
 
 
 @pytest.fixture

@@ -81,7 +81,8 @@ def test_a_plan_comes_into_force_when_both_sides_have_signed(plan: dict[str, Any
 
 
 @pytest.mark.parametrize(("changes", "expected"), [
-    ({"digest": "sha256:" + "0" * 64}, 422), ({"role": "authority"}, 422), ({"organisation": "ministry"}, 422), ({"plan": "pln-other"}, 422), ({"version": 2}, 422),
+    ({"digest": "sha256:" + "0" * 64}, 422), ({"role": "authority"}, 422), ({"organisation": "ministry"}, 422), ({"plan": "pln-other"}, 422),
+    ({"version": 2}, 422),
 ])  # fmt: skip
 def test_a_signature_over_anything_else_is_rejected(plan: dict[str, Any], startup: Any, changes: dict[str, Any], expected: int) -> None:
     body = plan["body"]
@@ -134,8 +135,10 @@ def test_what_belongs_to_another_organisation_does_not_exist(
     agree(plan, startup, authority)
     run = request_run(startup, plan)
     rival = door("rival", tiny="participant")
-    for path in (f"/v1/pilots/{pilot['id']}", f"/v1/plans/{plan['body']['id']}", f"/v1/plans/{plan['body']['id']}/dossier", f"/v1/runs/{run['id']}",
-                 f"/v1/runs/{run['id']}/why", f"/v1/runs/{run['id']}/logs", f"/v1/runs/{run['id']}/events", f"/v1/runs/{run['id']}/verdict"):  # fmt: skip
+    for path in (f"/v1/pilots/{pilot['id']}", f"/v1/plans/{plan['body']['id']}", f"/v1/plans/{plan['body']['id']}/dossier",
+                 f"/v1/runs/{run['id']}",
+                 f"/v1/runs/{run['id']}/why", f"/v1/runs/{run['id']}/logs", f"/v1/runs/{run['id']}/events",
+                 f"/v1/runs/{run['id']}/verdict"):  # fmt: skip
         theirs, nobodys = rival.call("GET", path, 404), rival.call("GET", path.replace("-0", "-9"), 404)
         assert theirs["title"] == nobodys["title"]
     for path in ("/v1/pilots", "/v1/plans", "/v1/runs"):

@@ -47,7 +47,9 @@ def test_a_digest_changes_with_every_field_and_with_the_number_of_measured_runs(
     ("discrimination-women", {"id": "discrimination"}, "criteria[3].id", "already that of criteria[2]"),
     ("gain-over-age-and-sex", {"baseline": {"name": "magic", "margin": 0, "reason": "none at all"}}, "criteria[7].baseline", "unknown baseline"),
 ])  # fmt: skip
-def test_unmeasurable_criteria_are_rejected_with_their_place(document: dict[str, Any], id_: str, change: dict[str, Any], where: str, what: str) -> None:
+def test_unmeasurable_criteria_are_rejected_with_their_place(
+    document: dict[str, Any], id_: str, change: dict[str, Any], where: str, what: str
+) -> None:
     criterion(document, id_).update(change)
     with pytest.raises(Invalid) as caught:
         SandboxSpec.model_validate(document)

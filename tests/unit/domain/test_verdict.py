@@ -24,7 +24,9 @@ def criteria(*given_: Criterion, runs: int = 1) -> CriteriaSet:
     return CriteriaSet(measured_runs=runs, criteria=given_)
 
 
-def measurement(value: float | None = 0.8, lower: float | None = 0.78, upper: float | None = 0.82, *, level: float = 0.95, **changes: Any) -> Measurement:
+def measurement(
+    value: float | None = 0.8, lower: float | None = 0.78, upper: float | None = 0.82, *, level: float = 0.95, **changes: Any
+) -> Measurement:
     plain: dict[str, Any] = {"metric": "uno_c", "value": value, "n": 1000, "events": 300, "non_events": 600,
                              "interval": Interval(lower=lower, upper=upper, level=level, method="m")}  # fmt: skip
     return Measurement.model_validate(plain | changes)

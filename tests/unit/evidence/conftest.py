@@ -95,7 +95,7 @@ def make_measurements() -> tuple[Measurement, ...]:
     def interval(lower: float, upper: float) -> Interval:
         return Interval(lower=lower, upper=upper, level=1 - 0.05 / 3, method="bootstrap-percentile")
 
-    counts = {"n": 400, "events": 150, "non_events": 200}
+    counts: dict[str, Any] = {"n": 400, "events": 150, "non_events": 200}
     return (
         Measurement(metric="completeness", value=1.0, **counts),
         Measurement(metric="uno_c", value=0.74, interval=interval(0.70, 0.78), **counts),

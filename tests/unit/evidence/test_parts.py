@@ -22,7 +22,7 @@ def test_envelopes_are_understood_by_securesystemslib_and_the_other_way_round(tm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from securesystemslib.dsse import Envelope
-    from securesystemslib.signer import CryptoSigner, SSlibKey
+    from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # they are its public names all the same
 
     ours = new_key(tmp_path / "k.pem")
     envelope = Envelope.from_dict(json.loads(ours.sign(b'{"a":1}', dsse.IN_TOTO)))
@@ -41,7 +41,8 @@ def test_envelopes_are_understood_by_securesystemslib_and_the_other_way_round(tm
 
 @pytest.mark.parametrize("change", [
     lambda e: e | {"payload": "!!"}, lambda e: e | {"extra": 1}, lambda e: e | {"signatures": []}, lambda e: e | {"signatures": e["signatures"] * 17},
-    lambda e: e | {"payloadType": 7}, lambda e: [], lambda e: e | {"payloadType": "text/plain"}, lambda e: e | {"payload": e["payload"][:-4] + "AAA="},
+    lambda e: e | {"payloadType": 7}, lambda e: [], lambda e: e | {"payloadType": "text/plain"},
+    lambda e: e | {"payload": e["payload"][:-4] + "AAA="},
 ])  # fmt: skip
 def test_what_is_no_envelope_or_another_payload_is_refused(tmp_path: Path, change: Any) -> None:
     signer = new_key(tmp_path / "k.pem")
@@ -98,7 +99,7 @@ def test_a_dossier_is_an_ro_crate(case: Case, tmp_path: Path) -> None:
 
     folder = tmp_path / "crate"
     with zipfile.ZipFile(case.write()) as archive:
-        archive.extractall(folder)  # noqa: S202 - written two lines above
+        archive.extractall(folder)
     crate = ROCrate(folder)
     listed = {entity.id for entity in crate.data_entities}
     present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {"ro-crate-metadata.json", "manifest.json"}

@@ -1,0 +1,105 @@
+"""What chance does a model that deserves to pass have, at this sandbox's own size? Said before anyone signs.
+
+    python benchmarks/chance.py [--simulations 100] [--replicates 400]
+
+Worlds are drawn from the medicine sandbox's own generator of twins: persons with outcomes from a Cox model that was fitted
+on all of FLChain. In each world the whole specification, with its levels for three measured runs, is applied to two models:
+`oracle`, the very risks that the outcomes were drawn from, which meets every demand on calibration by construction, and
+`cox`, the reference pilot's method fitted on the training part. Printed are the shares of verdicts per criterion.
+"""
+
+import argparse
+import hashlib
+import importlib
+import importlib.util
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from livinglab.domain.sandbox import SandboxSpec
+from livinglab.domain.verdict import Measurement, SetVerdict, judge
+from livinglab.measuring import cox
+from livinglab.measuring.cohort import Cohort
+from livinglab.measuring.evaluate import Evaluation
+from livinglab.measuring.resampling import generator
+
+ROOT = Path(__file__).resolve().parent.parent
+SANDBOX = ROOT / "sandboxes" / "medicine"
+sys.path.insert(0, str(SANDBOX / "harness"))
+ORDER = ("PASS", "INCONCLUSIVE", "FAIL", "NOT_EVALUABLE")
+
+
+def make_data(out: Path) -> None:
+    loaded = importlib.util.spec_from_file_location("make", SANDBOX / "data" / "make.py")
+    assert loaded
+    assert loaded.loader
+    module = importlib.util.module_from_spec(loaded)
+    loaded.loader.exec_module(module)
+    module.make(out, hashlib.sha256(b"chance").digest())
+
+
+def fitted_risk(on: dict[str, Any], asked: dict[str, Any], twin: Any, horizon: float) -> Any:
+    """Risks by the horizon from a Cox model with the generator's own terms."""
+    x = twin.features(on)
+    centre, spread = x.mean(axis=0), x.std(axis=0)
+    cohort, order = Cohort.sort(on["time"].astype(float), on["event"].astype(bool), np.zeros(len(x)), horizon)
+    model = cox.fit((x[order] - centre) / spread, cohort.event.astype(float), cohort.starts, np.ones((1, len(x))))
+    known = int(np.searchsorted(cohort.time[cohort.starts], horizon, side="right")) - 1
+    return 1 - np.exp(-model.hazard[0, known] * np.exp(((twin.features(asked) - centre) / spread) @ model.beta[0]))
+
+
+def world(train: Any, hidden: Any, rng: np.random.Generator, twin: Any) -> dict[str, Any]:
+    """A hidden and a twin cohort, both drawn."""
+    parts = [twin.draw_twins(train, hidden, rng) for _ in range(2)]
+    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    table["cohort"] = np.repeat(["hidden", "twin"], [len(part["time"]) for part in parts])
+    return {**table, "id": np.array([f"p{i}" for i in range(len(table["time"]))])}
+
+
+def verdict(spec: SandboxSpec, reference: Any, risk: Any, rival: Any, replicates: int, seed: str) -> SetVerdict:
+    criteria = spec.frozen_criteria()
+    context = {
+        "parameters": spec.harness.model_dump(mode="json")["parameters"],
+        "slices": {name: part.model_dump(mode="json") for name, part in spec.slices.items()},
+        "criteria": [c.model_dump(mode="json") for c in criteria.criteria], "levels": {c.id: criteria.level(c) for c in criteria.criteria},
+        "replicates": replicates, "seed": seed,
+    }  # fmt: skip
+    found = Evaluation(reference, {"id": reference["id"], "risk": risk}, {"age_sex": rival}, context).measure()
+    return judge(criteria, tuple(Measurement.model_validate(m) for m in found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulations", type=int, default=100)
+    parser.add_argument("--replicates", type=int, default=400)
+    arguments = parser.parse_args()
+    harness = importlib.import_module("harness.__main__")
+    spec = SandboxSpec.model_validate(yaml.safe_load((SANDBOX / "sandbox.yaml").read_text()))
+    horizon = float(spec.harness.model_dump()["parameters"]["horizon"])
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_data(Path(folder) / "data")
+        train, hidden = harness.read(Path(folder) / "data/participant/train.parquet"), harness.read(Path(folder) / "data/hidden/reference.parquet")
+    everyone = {name: np.concatenate([train[name], hidden[name]]) for name in train if name in hidden}
+    for number in range(arguments.simulations):
+        reference = world(train, hidden, generator("chance", str(number)), harness.twin)
+        rival = harness.baselines.fit("age_sex", train, reference, {"parameters": {"horizon": horizon}})
+        models = {"oracle": fitted_risk(everyone, reference, harness.twin, horizon), "cox": fitted_risk(train, reference, harness.twin, horizon)}
+        for name, risk in models.items():
+            judged = verdict(spec, reference, risk, rival, arguments.replicates, str(number))
+            counts.setdefault((name, "(all gates)"), Counter())[judged.verdict.value] += 1
+            for result in judged.results:
+                counts.setdefault((name, result.criterion), Counter())[result.verdict.value] += 1
+    print(f"{arguments.simulations} simulated worlds, {arguments.replicates} replicates")
+    print(f"| model | criterion | {' | '.join(ORDER)} |\n|---|---|{'---|' * len(ORDER)}")
+    for (name, what), found in counts.items():
+        print(f"| {name} | {what} | {' | '.join(f'{found[v] / arguments.simulations:.2f}' for v in ORDER)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Do the bounds hold? Simulated studies with a known truth, at the sizes, event rate and level of the medicine gates.
+
+    python benchmarks/coverage.py [--simulations 500] [--replicates 600] [--sizes 3150,1400,480] [--methods bootstrap,multiplier]
+
+Each simulated study is drawn from one world (Weibull times whose log hazard depends on one covariate, 22 % events by ten
+years, censoring as in FLChain: some throughout, the rest after the tenth year). The model that is measured is a little too
+sure of itself. Printed is, per metric, how often the true value was on the right side of either one-sided bound, with the
+Monte Carlo standard error; nominal is the level.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from livinglab.measuring import accuracy, calibration, discrimination, influence
+from livinglab.measuring.cohort import Bools, Cohort, Floats
+from livinglab.measuring.evaluate import both_bounds
+from livinglab.measuring.influence import Estimate, Linearised
+from livinglab.measuring.resampling import generator, lower_bound, multiplicities, multiplied, upper_bound
+
+HORIZON, THRESHOLD, LEVEL = 10.0, 0.3, 1 - 0.05 / 3
+GRID = np.round(np.arange(0.1, 0.401, 0.05), 2)
+_BETA, _BASE, _SHAPE = 1.5, 0.135, 1.3
+_SURE, _BIAS = 1.04, 0.02
+_RIVAL = 0.35
+_TRUTH = 2_000_000
+
+Metric = Callable[[Cohort, Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Cases in the order of the cohort; `rival` is the baseline's score, `first` a group that has nothing to do with risk."""
+
+    cohort: Cohort
+    rival: Floats
+    first: Bools
+
+
+def draw(n: int, rng: np.random.Generator, *, censored: bool = True) -> Study:
+    """A study of that size."""
+    x = rng.normal(size=n)
+    died = HORIZON * (rng.exponential(size=n) / (_BASE * np.exp(_BETA * x))) ** (1 / _SHAPE)
+    left = np.where(rng.random(n) < 0.17, rng.uniform(0, HORIZON, n), rng.uniform(HORIZON, 14, n)) if censored else np.full(n, np.inf)
+    risk = 1 - np.exp(-_BASE * np.exp(_SURE * _BETA * x + _BIAS))
+    cohort, order = Cohort.sort(np.minimum(died, left), died <= left, risk, HORIZON)
+    return Study(cohort, (x + rng.normal(0, _RIVAL, n))[order], (rng.random(n) < 0.5)[order])
+
+
+def _part(study: Study, inside: Bools) -> Cohort:
+    c = study.cohort
+    return Cohort(c.time[inside], c.event[inside], c.risk[inside], c.horizon)
+
+
+def resampled(study: Study) -> dict[str, Callable[[Floats], Floats]]:
+    """The metrics as functions of weights."""
+    c, one, two = study.cohort, _part(study, study.first), _part(study, ~study.first)
+
+    def sensitivity(part: Cohort, w: Floats) -> Floats:
+        return discrimination.sensitivity(part, w, THRESHOLD)
+
+    return {
+        "uno_c": lambda w: discrimination.uno_c(c, w),
+        "delta_uno_c": lambda w: discrimination.uno_c(c, w) - discrimination.uno_c(c, w, study.rival),
+        "calibration_slope": lambda w: calibration.slope(c, w),
+        "observed_expected": lambda w: calibration.observed_expected(c, w),
+        "ici": lambda w: calibration.ici(c, w),
+        "ipa": lambda w: accuracy.ipa(c, w),
+        "net_benefit_gain": lambda w: accuracy.net_benefit_gain(c, w, GRID),
+        "sensitivity": lambda w: sensitivity(c, w),
+        "sensitivity_difference": lambda w: sensitivity(one, w[:, study.first]) - sensitivity(two, w[:, ~study.first]),
+    }
+
+
+def closed(study: Study) -> dict[str, Estimate]:
+    """The metrics that have an influence function."""
+    part = Linearised(study.cohort)
+    n = len(study.first)
+    groups = [
+        influence.spread(influence.sensitivity(Linearised(_part(study, g)), THRESHOLD), np.flatnonzero(g), n) for g in (study.first, ~study.first)
+    ]
+    return {
+        "uno_c": influence.uno_c(part),
+        "delta_uno_c": influence.difference(influence.uno_c(part), influence.uno_c(part, study.rival)),
+        "calibration_slope": influence.slope(part),
+        "observed_expected": influence.observed_expected(part),
+        "ipa": influence.ipa(part),
+        "sensitivity": influence.sensitivity(part, THRESHOLD),
+        "sensitivity_difference": influence.difference(*groups),
+    }
+
+
+@cache
+def truth() -> dict[str, float]:
+    """The same metrics of so many uncensored cases that they are the truth, or, for ici and groups, by their definition."""
+    study = draw(_TRUTH, generator("coverage", "truth"), censored=False)
+    values = {name: estimate.value for name, estimate in closed(study).items()}
+    ones = np.ones((1, _TRUTH))
+    linear = (calibration.cloglog(study.cohort.risk) - np.log(_BASE) - _BIAS) / _SURE
+    values["ici"] = float(np.abs(1 - np.exp(-_BASE * np.exp(linear)) - study.cohort.risk).mean())
+    values["net_benefit_gain"] = float(accuracy.net_benefit_gain(study.cohort, ones, GRID).min())
+    values["sensitivity_difference"] = 0.0
+    return values
+
+
+def bootstrap_bounds(study: Study, metric: str, replicates: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Both bounds, as the harness makes them."""
+    values = resampled(study)[metric](multiplicities(len(study.first), replicates, rng).astype(np.float64))
+    low, high = both_bounds(metric, values.reshape(len(values), -1), LEVEL)
+    return -np.inf if low is None else low, np.inf if high is None else high
+
+
+def multiplier_bounds(study: Study, replicates: int, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """Both bounds of every metric that has an influence function."""
+    estimates = closed(study)
+    drawn = multiplied(np.stack([e.influence for e in estimates.values()], axis=1).astype(np.float32), replicates, rng)
+    found = {}
+    for place, (name, estimate) in enumerate(estimates.items()):
+        low, high = lower_bound(estimate.value + drawn[:, place], LEVEL), upper_bound(estimate.value + drawn[:, place], LEVEL)
+        assert low is not None
+        assert high is not None
+        found[name] = low, high
+    return found
+
+
+@dataclass
+class Tally:
+    """How often the truth was not below the lower, and not above the upper bound."""
+
+    simulations: int = 0
+    above_lower: int = 0
+    below_upper: int = 0
+
+    def add(self, true: float, low: float, high: float) -> None:
+        self.simulations += 1
+        self.above_lower += low <= true
+        self.below_upper += true <= high
+
+
+def cover(n: int, simulations: int, replicates: int, method: str, true: dict[str, float], metrics: tuple[str, ...] = ()) -> dict[str, Tally]:
+    """Simulated studies of size n under one method."""
+    tallies: dict[str, Tally] = {}
+    for number in range(simulations):
+        rng = generator("coverage", f"{n} {number}")
+        study = draw(n, rng)
+        if method == "bootstrap":
+            found = {name: bootstrap_bounds(study, name, replicates, rng) for name in metrics or resampled(study)}
+        else:
+            found = multiplier_bounds(study, replicates, rng)
+        for name, (low, high) in found.items():
+            tallies.setdefault(name, Tally()).add(true[name], low, high)
+    return tallies
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulations", type=int, default=500)
+    parser.add_argument("--replicates", type=int, default=600)
+    parser.add_argument("--sizes", default="3150,1400,480")
+    parser.add_argument("--methods", default="bootstrap,multiplier")
+    parser.add_argument("--metrics", default="", help="for the bootstrap; all of them if empty")
+    arguments = parser.parse_args()
+    true, chosen = truth(), tuple(filter(None, arguments.metrics.split(",")))
+    print(f"level {LEVEL:.4f}, {arguments.replicates} replicates, {arguments.simulations} simulated studies per row", flush=True)
+    print("| method | n | events | metric | truth | lower bound holds | upper bound holds | ± |\n|---|---|---|---|---|---|---|---|")
+    for size in map(int, arguments.sizes.split(",")):
+        events = draw(size, generator("coverage", f"{size} 0")).cohort.events
+        for method in arguments.methods.split(","):
+            for name, tally in cover(size, arguments.simulations, arguments.replicates, method, true, chosen).items():
+                low, high = tally.above_lower / tally.simulations, tally.below_upper / tally.simulations
+                error = (LEVEL * (1 - LEVEL) / tally.simulations) ** 0.5
+                print(f"| {method} | {size} | {events} | {name} | {true[name]:.4f} | {low:.3f} | {high:.3f} | {error:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The benches on which the conformance suite is run: a site in memory, and a real Docker Engine."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from livinglab.artifacts.blobs import FileArtifacts
+from livinglab.artifacts.oci import OciImages, ingest
+from livinglab.artifacts.vault import FileVault
+from livinglab.bootstrap import SystemClock
+from livinglab.domain.isolation import IsolationProfile
+from livinglab.domain.run import JobKey
+from livinglab.sites.docker import DockerSite
+from livinglab.testing.fakes import Backend, FakeClock, FakeSite
+from livinglab.testing.scripts import FAKE, PYTHON, Behaviour
+from tests.labs import ROOT, pilots_archive
+
+LAUNCHER = ROOT / "infra" / "launcher" / "livinglab-launcher"
+IMAGE = "sha256:" + "1" * 64
+DATASET = "sha256:" + "2" * 64
+
+
+@dataclass
+class FakeBench:
+    folder: Path
+    make: type[FakeSite] = FakeSite
+    clock: FakeClock = field(default_factory=FakeClock)
+    image: str = IMAGE
+    dataset: str = DATASET
+    profile: IsolationProfile = field(default_factory=IsolationProfile)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.backend = Backend(scripts=FAKE, images={IMAGE}, datasets={DATASET: {"a.txt": b"data"}})
+        self.site = self.again()
+
+    def argv(self, behaviour: Behaviour) -> tuple[str, ...]:
+        return (behaviour,)
+
+    def again(self) -> FakeSite:
+        return self.make(self.backend, self.clock)
+
+    def stranger(self) -> FakeSite:
+        return self.make(Backend(scripts=FAKE), self.clock)
+
+    @contextmanager
+    def away(self) -> Iterator[FakeSite]:
+        self.backend.away = True
+        yield self.site
+        self.backend.away = False
+
+    def lose(self, key: JobKey) -> None:
+        self.backend.lose(key)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+
+    def times_started(self, key: JobKey) -> int | None:
+        return self.backend.runs[key]
+
+
+class DockerBench:
+    """A lab of its own on the shared engine; `close` removes all of it."""
+
+    def __init__(self, folder: Path, artifacts: FileArtifacts, image: str, *, make: type[DockerSite] = DockerSite, **options: Any) -> None:
+        self.root = folder
+        self.folder = folder / "scratch"
+        self.folder.mkdir(parents=True)
+        self.artifacts = artifacts
+        self.image = image
+        self.profile: IsolationProfile = options.pop("profile", IsolationProfile())
+        self.options = options
+        self.make = make
+        self.begun = int(time.time())
+        self.instance = f"test{secrets.token_hex(3)}"
+        data = folder / "data"
+        data.mkdir()
+        (data / "a.txt").write_bytes(b"data")
+        self.dataset = FileVault(folder / "vault").add(data).digest
+        self.site = self.again()
+
+    def argv(self, behaviour: Behaviour) -> tuple[str, ...]:
+        return ("python3", "-c", PYTHON[behaviour])
+
+    def again(self) -> DockerSite:
+        return self._site(self.instance, "work")
+
+    def stranger(self) -> DockerSite:
+        return self._site(self.instance, "stranger")  # the worst case: another lab that gave itself the same name
+
+    def _site(self, instance: str, work: str, **options: Any) -> DockerSite:
+        return self.make(name="docker", instance=instance, root=self.root / work, vault=self.root / "vault", launcher=LAUNCHER,
+                         images=OciImages(self.artifacts), clock=SystemClock(), **(self.options | options))  # fmt: skip
+
+    @contextmanager
+    def away(self) -> Iterator[DockerSite]:
+        yield self._site(self.instance, "work", url=f"unix://{self.root}/nobody.sock")
+
+    def lose(self, key: JobKey) -> None:
+        self.site._engine.remove_container(self.name(key), force=True)
+
+    def pass_time(self, seconds: float) -> None:
+        """The engine's clock is the machine's: the suite's own waiting is enough."""
+
+    def times_started(self, key: JobKey) -> int | None:
+        filters = {"event": "start", "container": self.name(key)}
+        return sum(1 for _ in self.site._engine.events(since=self.begun, until=int(time.time()) + 1, decode=True, filters=filters))
+
+    def name(self, key: JobKey) -> str:
+        return f"livinglab-{self.instance}-{key.attempt}-{key.role}"
+
+    def close(self) -> None:
+        for site in (self.site, self.stranger()):
+            for key in site.owned():
+                site.release(key.attempt)
+        left = self.site._engine.containers(all=True, filters={"name": f"livinglab-{self.instance}-"})
+        for container in left:
+            self.site._engine.remove_container(container["Id"], force=True)
+        assert not left, left
+
+
+def python_image(folder: Path) -> tuple[FileArtifacts, str]:
+    """Blobs that hold an image with Python, and its digest."""
+    artifacts = FileArtifacts(folder / "blobs")
+    return artifacts, ingest(pilots_archive(), artifacts).digest

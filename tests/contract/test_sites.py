@@ -1,0 +1,30 @@
+"""The conformance suite on every site that there is: the fake always, Docker where an engine answers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from livinglab.artifacts.blobs import FileArtifacts
+from livinglab.testing.conformance import SiteConformance
+from tests.contract.benches import DockerBench, FakeBench, python_image
+
+
+class TestFakeSite(SiteConformance):
+    @pytest.fixture
+    def bench(self, tmp_path: Path) -> FakeBench:
+        return FakeBench(tmp_path / "bench")
+
+
+@pytest.fixture(scope="session")
+def engine_image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
+    return python_image(tmp_path_factory.mktemp("image"))
+
+
+@pytest.mark.docker
+class TestDockerSite(SiteConformance):
+    @pytest.fixture
+    def bench(self, tmp_path: Path, engine_image: tuple[FileArtifacts, str]) -> Iterator[DockerBench]:
+        bench = DockerBench(tmp_path / "bench", *engine_image)
+        yield bench
+        bench.close()

@@ -1,0 +1,339 @@
+"""Hostile containers on a real engine: each limit is reached by one, each way out is tried by one, and each weakening is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livinglab.artifacts.blobs import FileArtifacts
+from livinglab.domain.errors import IsolationNotProven, PlatformFault
+from livinglab.domain.isolation import Attestation, IsolationProfile
+from livinglab.ports import ContainerSpec, JobSpec, Outcome
+from livinglab.sites.attest import attest
+from livinglab.sites.docker import DockerSite
+from livinglab.testing.bench import IN, NONCE, OUT, collected, container_of, ended, key_of, push
+from tests.contract.benches import DockerBench, python_image
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="session")
+def engine_image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
+    return python_image(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str]) -> Iterator[DockerBench]:
+    bench = DockerBench(tmp_path / "bench", *engine_image)
+    yield bench
+    bench.close()
+
+
+def spec_for(bench: DockerBench, argv: tuple[str, ...], **limits: float) -> JobSpec:
+    container = container_of(bench, "pilot", "greet", (IN, OUT), **limits).model_copy(update={"argv": argv})
+    return JobSpec(attempt="run-h.1", containers=(container,), profile=bench.profile, nonce=NONCE)
+
+
+def run(bench: DockerBench, *argv: str, **limits: float) -> tuple[Outcome, Attestation]:
+    """Run a command to its end; what it left, and what is proven about it."""
+    bench.site.ensure_image(bench.image)
+    push(bench, "run-h.1", b"data")
+    spec = spec_for(bench, argv, **limits)
+    bench.site.submit(spec, key_of("run-h.1"))
+    ended(bench, key_of("run-h.1"))
+    outcome = collected(bench, key_of("run-h.1"))
+    return outcome, attest(spec.profile, spec, outcome.report, outcome.site_view, outcome.exit_code)
+
+
+def python(bench: DockerBench, code: str, **limits: float) -> tuple[Outcome, str]:
+    """Run Python in isolation that is proven; what it left, and what it said."""
+    outcome, attestation = run(bench, "python3", "-c", code, **limits)
+    assert attestation.holds, attestation.reasons
+    return outcome, outcome.log_path.read_text(errors="replace")
+
+
+# --- each limit is reached --------------------------------------------------------------------------------------------
+
+
+def test_memory(bench: DockerBench) -> None:
+    outcome, _ = python(bench, "b = bytearray(512 << 20); b[::4096] = b'x' * len(b[::4096])", memory=64 << 20)
+    assert (outcome.limit, outcome.exit_code) == ("memory", 137)
+
+
+def test_memory_in_a_scratch_folder_counts(bench: DockerBench) -> None:
+    code = "for n in range(64): open(f'/dev/shm/{n}', 'wb').write(bytes(1 << 20))"
+    outcome, _ = python(bench, code, memory=48 << 20)
+    assert outcome.limit == "memory"
+
+
+def test_a_fork_bomb(bench: DockerBench) -> None:
+    code = """
+import os, time
+n = 0
+while True:
+    try:
+        if os.fork() == 0:
+            time.sleep(600)
+        n += 1
+    except OSError as error:
+        print(n, error, flush=True)
+        break
+"""
+    outcome, said = python(bench, code, pids=16)
+    assert int(said.split()[0]) < 16
+    assert "temporarily unavailable" in said
+    assert outcome.exit_code == 0
+
+
+def test_the_cpu_quota(bench: DockerBench) -> None:
+    code = """
+import time
+wall, cpu = time.monotonic(), time.process_time()
+while time.monotonic() - wall < 1.5: pass
+print((time.process_time() - cpu) / (time.monotonic() - wall))
+"""
+    _, said = python(bench, code, cpus=0.2)
+    assert float(said) < 0.35
+
+
+def test_output_bytes(bench: DockerBench) -> None:
+    code = """
+open('/out/fine', 'w').write('x')
+with open('/out/big', 'wb', 0) as f:
+    while True:
+        f.write(bytes(65536))
+"""
+    outcome, said = python(bench, code, output_bytes=1 << 20)
+    assert outcome.limit == "output_bytes"
+    assert "No space left" in said
+
+
+def test_output_files(bench: DockerBench) -> None:
+    outcome, said = python(bench, "for n in range(100): open(f'/out/{n}', 'w')", output_files=8)
+    assert (outcome.limit, len(outcome.outputs)) == ("output_bytes", 8)
+    assert "No space left" in said
+
+
+def test_a_flood_of_log(bench: DockerBench) -> None:
+    """A gigabyte, as fast as it goes: it is ended, and the engine's disk keeps a bounded part."""
+    code = "import os\nfor _ in range(16384): os.write(1, b'x' * 65535 + b'\\n')"
+    outcome, attestation = run(bench, "python3", "-c", code, log_bytes=4 << 10)
+    assert (outcome.limit, outcome.log_truncated, outcome.log_bytes, outcome.exit_code) == ("log_bytes", True, 4 << 10, 137)
+    # The launcher's line is kept before it is washed away, if the worker is not too slow; either way the flood is the pilot's failure.
+    assert attestation.holds or outcome.report is None, attestation.reasons
+    inspected = bench.site._find(bench.name(key_of("run-h.1")))
+    assert inspected is not None
+    kept = sum(path.stat().st_size for path in Path(inspected["LogPath"]).parent.glob("*-json.log*"))
+    assert kept < 48 << 20
+
+
+def test_wall_time(bench: DockerBench) -> None:
+    code = "import signal, time\nfor s in range(1, 32):\n    try: signal.signal(s, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(600)"
+    outcome, _ = python(bench, code, wall_seconds=1)
+    assert (outcome.limit, outcome.exit_code) == ("wall_seconds", 137)
+    assert (outcome.ended_at - outcome.started_at).total_seconds() < 4
+
+
+# --- outputs are not believed -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "problem"), [
+    ("import os; os.symlink('/etc/shadow', '/out/x')", "symbolic link"),
+    ("import os; os.symlink('/', '/out/x')", "symbolic link"),
+    ("import os; os.mkfifo('/out/x')", "not a plain file"),
+    ("import socket; socket.socket(socket.AF_UNIX).bind('/out/x')", "not a plain file"),
+    ("open('/out/x', 'w').truncate(10 << 30)", "over their size limit"),
+    ("import os; open('/out/a', 'w').write('x' * 600_000); os.link('/out/a', '/out/b')", "over their size limit"),
+    ("import os; os.makedirs('/out/a/b/c/d/e/f')", "deeper"),
+    ("open('/out/a b', 'w')", "letters"),
+    ("open('/out/' + 'a' * 200, 'w')", "letters"),
+    ("open('/out/\\u202egnp.exe', 'w')", "letters"),
+    ("open('/out/.hidden', 'w')", "letters"),
+])  # fmt: skip
+def test_what_no_one_takes(bench: DockerBench, code: str, problem: str) -> None:
+    outcome, said = python(bench, code, output_files=16)
+    assert outcome.exit_code == 0, said
+    assert outcome.outputs == ()
+    assert problem in (outcome.output_problem or "")
+
+
+def test_outputs_arrive_without_their_modes(bench: DockerBench) -> None:
+    """Unreadable and setuid files are copied as plain bytes of ours."""
+    code = "import os; open('/out/x', 'w').write('hi'); os.chmod('/out/x', 0o4755); open('/out/y', 'w').write('hi'); os.chmod('/out/y', 0)"
+    outcome, _ = python(bench, code)
+    assert [(f.path, f.size) for f in outcome.outputs] == [("x", 2), ("y", 2)]
+    assert all((outcome.outputs_dir / f.path).stat().st_mode & 0o7111 == 0 for f in outcome.outputs)
+
+
+# --- ways out ---------------------------------------------------------------------------------------------------------
+
+ATTEMPTS = {
+    "write to the root": "open('/x', 'w')",
+    "write to a system folder": "open('/usr/bin/python3', 'ab')",
+    "write to an input": "open('/in/a.txt', 'w')",
+    "remove an input": "import os; os.unlink('/in/a.txt')",
+    "replace the launcher": "open('/.livinglab/launcher', 'wb')",
+    "make a device": "import os, stat; os.mknod('/out/sda', stat.S_IFBLK | 0o666, os.makedev(8, 0))",
+    "read a disk": "open('/dev/sda', 'rb')",
+    "mount": "import ctypes, os; r = ctypes.CDLL(None, use_errno=True).mount(b'x', b'/tmp', b'tmpfs', 0, 0); assert r == 0",
+    "unshare a user namespace": "import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == 0",
+    "become root": "import os; os.setuid(0)",
+    "give a file away": "import os; open('/out/x', 'w'); os.chown('/out/x', 0, 0)",
+    "execute from the outputs": "import os, shutil; shutil.copy('/bin/true', '/out/t'); os.chmod('/out/t', 0o755); os.execv('/out/t', ['t'])",
+    "execute from scratch": "import os, shutil; shutil.copy('/bin/true', '/tmp/t'); os.chmod('/tmp/t', 0o755); os.execv('/tmp/t', ['t'])",
+    "call out": "import socket; socket.create_connection(('1.1.1.1', 53), 2)",
+    "call the host": "import socket; socket.create_connection(('172.17.0.1', 22), 2)",
+    "resolve a name": "import socket; socket.getaddrinfo('example.org', 80)",
+    "send a datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('8.8.8.8', 53))",
+    "open a raw socket": "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+    "load a kernel module": "import ctypes; assert ctypes.CDLL(None).syscall(175, 0, 0, 0) == 0",
+    "read the kernel's memory": "open('/proc/kcore', 'rb').read(4096).index(b'ELF')",
+    "set a kernel setting": "open('/proc/sys/kernel/core_pattern', 'w').write('|/out/x')",
+    "trigger the kernel": "open('/proc/sysrq-trigger', 'w').write('b')",
+    "raise its own limits": "open('/sys/fs/cgroup/memory/memory.limit_in_bytes', 'w').write('-1')",
+    "leave its cgroup": "open('/sys/fs/cgroup/memory/cgroup.procs', 'w').write('0')",
+    "talk to the engine": "import socket; socket.socket(socket.AF_UNIX).connect('/var/run/docker.sock')",
+}
+
+
+def test_no_way_out(bench: DockerBench) -> None:
+    """One container tries them all, each in a process of its own; none may succeed."""
+    code = (
+        "import json, subprocess, sys\n"
+        f"attempts = {ATTEMPTS!r}\n"
+        """
+for name, code in attempts.items():
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=20)
+    print(name, '|', done.returncode, '|', (done.stderr.strip().splitlines() or ['it worked'])[-1], flush=True)
+"""
+    )
+    _, said = python(bench, code, log_bytes=64 << 10)
+    lines = [line.split(" | ") for line in said.splitlines()]
+    assert [line[0] for line in lines] == list(ATTEMPTS)
+    escaped = [line for line in lines if line[1] == "0"]
+    assert not escaped
+
+
+def test_nothing_of_ours_is_left_to_read(bench: DockerBench) -> None:
+    """The nonce stood in the launcher's arguments and is gone; nothing of the host's environment came in."""
+    code = """
+import glob, os
+print(sorted(os.environ))
+print(open('/proc/1/cmdline', 'rb').read().split(b'\\0')[0], os.getpid())
+found = []
+for path in glob.glob('/proc/*/*') + glob.glob('/proc/*/task/*/*'):
+    try:
+        if b'5a5a5a5a5a5a' in open(path, 'rb').read(1 << 16) and 'cmdline' not in path:
+            found.append(path)
+    except OSError:
+        pass
+print(found)
+"""
+    _, said = python(bench, code.replace("5a5a5a5a5a5a", "\\x35a" * 6), log_bytes=64 << 10)
+    environment, first, found = said.splitlines()
+    assert environment == "['HOME', 'LANG', 'PATH', 'PYTHONDONTWRITEBYTECODE', 'PYTHONPATH']"
+    assert first == "b'python3' 1"
+    assert found == "[]"
+
+
+def test_a_launchers_line_cannot_be_forged(bench: DockerBench) -> None:
+    outcome, said = python(bench, "import os; os.write(1, b'livinglab-launcher/1 {\"launcher\":\"1\"} ' + b'0' * 64 + b'\\n'); raise SystemExit(97)")
+    assert outcome.exit_code == 97  # the pilot's own: isolation held
+    assert said.startswith("livinglab-launcher/1 {")
+    assert NONCE.encode() in (outcome.report or b"")
+
+
+def test_a_command_that_is_not_there(bench: DockerBench) -> None:
+    outcome, attestation = run(bench, "/app/nowhere")
+    assert attestation.holds
+    assert outcome.exit_code == 99
+    assert outcome.log_path.read_text() == "livinglab-launcher: cannot execute /app/nowhere: No such file or directory\n"
+
+
+# --- weaker isolation is refused --------------------------------------------------------------------------------------
+
+WEAKENINGS: dict[str, dict[str, Any]] = {
+    "network": {"NetworkMode": "bridge"},
+    "root": {"ReadonlyRootfs": False},
+    "capabilities": {"CapDrop": None},
+    "no_new_privileges": {"SecurityOpt": []},
+    "seccomp": {"SecurityOpt": ["no-new-privileges:true", "seccomp=unconfined"]},
+    "memory": {"Memory": 256 << 20, "MemorySwap": 256 << 20},
+    "cpu": {"NanoCpus": 0},
+    "pids": {"PidsLimit": 1024},
+    "mounts": {"Tmpfs": {"/tmp": "", "/more": "mode=1777"}},
+    "user": {"User": "0:0"},
+    "environment": {"Env": ["LD_PRELOAD=/in/a.txt"]},
+}
+
+
+@pytest.mark.parametrize("weakened", WEAKENINGS)
+def test_the_launcher_refuses_what_is_weaker(tmp_path: Path, engine_image: tuple[FileArtifacts, str], weakened: str) -> None:
+    class Weakened(DockerSite):
+        def _body(self, spec: JobSpec, container: ContainerSpec, image: str, sources: dict[str, Path]) -> dict[str, Any]:
+            body = super()._body(spec, container, image, sources)
+            changes = WEAKENINGS[weakened]
+            top = {key: value for key, value in changes.items() if key in ("User", "Env")}
+            host = {key: value for key, value in changes.items() if key not in top}
+            return body | top | {"NetworkDisabled": weakened != "network", "HostConfig": body["HostConfig"] | host}
+
+    bench = DockerBench(tmp_path / "bench", *engine_image, make=Weakened)
+    try:
+        outcome, attestation = run(bench, "python3", "-c", "print('I ran')")
+    finally:
+        bench.close()
+    assert outcome.exit_code == 97
+    assert outcome.log_path.read_bytes() == b""
+    assert not attestation.holds
+    assert attestation.report is not None
+    assert weakened in {f.property for f in attestation.report.failed}  # seen from inside …
+    assert [f.property for f in attestation.site_view if not f.holds] == [weakened]  # … and from outside
+
+
+def test_an_unknown_runtime_is_refused(bench: DockerBench) -> None:
+    bench.site.ensure_image(bench.image)
+    push(bench, "run-h.1", b"data")
+    spec = spec_for(bench, ("true",)).model_copy(update={"runtime": "nowhere"})
+    with pytest.raises(IsolationNotProven, match="nowhere"):
+        bench.site.submit(spec, key_of("run-h.1"))
+
+
+def test_an_image_that_was_exchanged_is_not_started(bench: DockerBench) -> None:
+    bench.site.ensure_image(bench.image)
+    push(bench, "run-h.1", b"data")
+    engine, tag = bench.site._engine, bench.site._images.images.tag(bench.image)
+    real = engine.inspect_image(tag)["Id"]
+    name, _, version = tag.partition(":")
+    other = engine.commit(engine.create_container(real, "true", name=f"livinglab-{bench.instance}-other")["Id"], changes="ENV LD_PRELOAD=/x")["Id"]
+    engine.tag(other, name, version)
+    try:
+        with pytest.raises(PlatformFault, match="something else"):
+            bench.site.submit(spec_for(bench, ("true",)), key_of("run-h.1"))
+    finally:
+        engine.tag(real, name, version)
+        engine.remove_container(f"livinglab-{bench.instance}-other")
+        engine.remove_image(other)
+
+
+def _runtimes(bench: DockerBench) -> list[str]:
+    return list(bench.site._engine.info()["Runtimes"])
+
+
+def test_gvisor_with_witnesses_and_without(bench: DockerBench) -> None:
+    """What gVisor hides from inside, the engine must witness, and only where the profile accepts that."""
+    if "runsc" not in _runtimes(bench):
+        pytest.skip("the engine knows no runtime `runsc`: register gVisor in its configuration")
+    bench.site.runtime = "runsc"
+    outcome, attestation = run(bench, "python3", "-c", "print('I ran')", pids=64)
+    assert outcome.exit_code == 97
+    assert not attestation.holds
+    bench.site.release("run-h.1")
+    hidden = ("no_new_privileges", "seccomp", "memory", "cpu", "pids")
+    bench.profile = IsolationProfile.model_validate({"witnesses": {name: ["engine"] for name in hidden}})
+    outcome, attestation = run(bench, "python3", "-c", "print('I ran')", pids=64)
+    assert attestation.holds, attestation.reasons
+    assert attestation.report is not None
+    assert attestation.report.runtime == "gvisor"
+    assert {f.property for f in attestation.report.failed} == set(hidden)
+    assert outcome.log_path.read_text() == "I ran\n"

@@ -1,0 +1,92 @@
+"""Blobs appear whole or not at all, once, and cannot be changed without being noticed."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from livinglab.artifacts.blobs import FileArtifacts
+from livinglab.domain.errors import EvidenceBroken, NotFound, TooLarge
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> FileArtifacts:
+    return FileArtifacts(tmp_path / "blobs")
+
+
+def files(blobs: FileArtifacts) -> list[Path]:
+    return [path for path in blobs.root.rglob("*") if path.is_file()]
+
+
+def test_what_is_put_is_read(blobs: FileArtifacts) -> None:
+    digest = blobs.put(b"data")
+    assert digest == "sha256:" + hashlib.sha256(b"data").hexdigest()
+    assert blobs.read(digest) == b"data"
+    assert blobs.path(digest).stat().st_mode & 0o777 == 0o444
+    with blobs.open(digest) as stream:
+        assert stream.read() == b"data"
+
+
+def test_the_same_bytes_are_one_blob(blobs: FileArtifacts) -> None:
+    assert blobs.put(b"data") == blobs.put(b"data") == blobs.put_stream([b"da", b"ta"], limit=4)[0]
+    assert len(files(blobs)) == 1
+
+
+def test_many_writers_of_the_same_bytes(blobs: FileArtifacts) -> None:
+    data = os.urandom(1 << 16)
+    with ThreadPoolExecutor(8) as pool:
+        digests = set(pool.map(lambda _: blobs.put_stream([data], limit=len(data))[0], range(32)))
+    assert len(digests) == len(files(blobs)) == 1
+    assert blobs.read(digests.pop()) == data
+
+
+def test_nothing_is_kept_of_what_is_too_large(blobs: FileArtifacts) -> None:
+    with pytest.raises(TooLarge, match="3"):
+        blobs.put_stream([b"da", b"ta"], limit=3)
+    assert files(blobs) == []
+
+
+def test_nothing_is_kept_of_a_stream_that_breaks(blobs: FileArtifacts) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"da"
+        msg = "the line went dead"
+        raise ConnectionError(msg)
+
+    with pytest.raises(ConnectionError):
+        blobs.put_stream(broken(), limit=100)
+    assert files(blobs) == []
+
+
+def test_scratch_is_gone_afterwards(blobs: FileArtifacts) -> None:
+    with blobs.scratch([b"da", b"ta"], limit=4) as path:
+        assert path.read_bytes() == b"data"
+    assert files(blobs) == []
+    with pytest.raises(TooLarge), blobs.scratch([b"data"], limit=3):
+        pass
+    assert files(blobs) == []
+
+
+def test_changed_bytes_are_noticed(blobs: FileArtifacts) -> None:
+    digest = blobs.put(b"data")
+    blobs.path(digest).chmod(0o644)
+    blobs.path(digest).write_bytes(b"date")
+    with pytest.raises(EvidenceBroken):
+        blobs.read(digest)
+
+
+@pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, "", "sha256:", "sha256:../../../etc/passwd", "sha256:" + "0" * 63 + "/", "md5:" + "0" * 32])
+def test_what_is_not_there_is_not_found(blobs: FileArtifacts, digest: str) -> None:
+    assert not has(blobs, digest)
+    for look in (blobs.read, blobs.open, blobs.path):
+        with pytest.raises(NotFound):
+            look(digest)
+
+
+def has(blobs: FileArtifacts, digest: str) -> bool:
+    try:
+        return blobs.has(digest)
+    except NotFound:
+        return False
