@@ -1,6 +1,6 @@
 """What chance does a model that deserves to pass have, at this sandbox's own size? Said before anyone signs.
 
-    python benchmarks/chance.py [--simulations 100] [--replicates 400]
+    python benchmarks/chance.py [--simulations 100] [--replicates 400] [--csv sandboxes/medicine/chance.csv]
 
 Worlds are drawn from the medicine sandbox's own generator of twins: persons with outcomes from a Cox model that was fitted
 on all of FLChain. In each world the whole specification, with its levels for three measured runs, is applied to two models:
@@ -77,6 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=100)
     parser.add_argument("--replicates", type=int, default=400)
+    parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     harness = importlib.import_module("harness.__main__")
     spec = SandboxSpec.model_validate(yaml.safe_load((SANDBOX / "sandbox.yaml").read_text()))
@@ -96,9 +97,11 @@ def main() -> None:
             for result in judged.results:
                 counts.setdefault((name, result.criterion), Counter())[result.verdict.value] += 1
     print(f"{arguments.simulations} simulated worlds, {arguments.replicates} replicates")
-    print(f"| model | criterion | {' | '.join(ORDER)} |\n|---|---|{'---|' * len(ORDER)}")
-    for (name, what), found in counts.items():
-        print(f"| {name} | {what} | {' | '.join(f'{found[v] / arguments.simulations:.2f}' for v in ORDER)} |")
+    rows = [(name, what, *(f"{found[v] / arguments.simulations:.2f}" for v in ORDER)) for (name, what), found in counts.items()]
+    head = ("model", "criterion", *ORDER)
+    print("\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)))
+    if arguments.csv:
+        arguments.csv.write_text("\n".join(",".join(row) for row in (head, *rows)) + "\n")
 
 
 if __name__ == "__main__":

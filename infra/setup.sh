@@ -14,6 +14,7 @@ mmdebstrap mmdebstrap
 flock util-linux
 curl curl
 git git
+runsc runsc
 LIST
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates

@@ -1,6 +1,6 @@
 """What every test may rely on: required services, a clean environment, seeded examples.
 
-`--require docker,postgres,prefect,mlflow`: a test that is marked with one of these skips, with the reason, where the service
+`--require docker,gvisor,postgres,prefect,mlflow`: a test that is marked with one of these skips, with the reason, where the service
 is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
 """
 
