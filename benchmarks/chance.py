@@ -79,13 +79,18 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=400)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    harness = importlib.import_module("harness.__main__")
+    harness: Any = importlib.import_module("harness")
+    for part in ("baselines", "tables", "twin"):
+        importlib.import_module(f"harness.{part}")
     spec = SandboxSpec.model_validate(yaml.safe_load((SANDBOX / "sandbox.yaml").read_text()))
     horizon = float(spec.harness.model_dump()["parameters"]["horizon"])
     counts: dict[tuple[str, str], Counter[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder) / "data")
-        train, hidden = harness.read(Path(folder) / "data/participant/train.parquet"), harness.read(Path(folder) / "data/hidden/reference.parquet")
+        train, hidden = (
+            harness.tables.read(Path(folder) / "data/participant/train.parquet"),
+            harness.tables.read(Path(folder) / "data/hidden/reference.parquet"),
+        )
     everyone = {name: np.concatenate([train[name], hidden[name]]) for name in train if name in hidden}
     for number in range(arguments.simulations):
         reference = world(train, hidden, generator("chance", str(number)), harness.twin)

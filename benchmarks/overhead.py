@@ -4,7 +4,8 @@
 
 Printed: the wall time of bare runs (pilot, then harness) and of runs in the lab (request → sealed), alternating; the
 difference; where it goes; accepted → container started; and RUNS runs at once against the same containers by hand, as many
-at a time as there are cores.
+at a time as there are cores. A run of the lab has three containers, since a decoder stands between the pilot and the
+harness; given are the ratios to all three by hand, and to two.
 """
 
 import json
@@ -45,10 +46,16 @@ class Bare:
         s = Journal(parties.lab.store, supervisor.engine.recorder).situation(f"{run.id}.1")
         decoded = s.done(Step.DECODE)
         assert decoded
-        (folder / "decoded").mkdir()
-        (folder / "context").mkdir()
-        shutil.copy(parties.lab.artifacts.path(decoded["outputs"]["table.parquet"]), folder / "decoded" / "table.parquet")
-        (folder / "context" / "context.json").write_bytes(context(s, "measure", SECRET))
+        collected = s.done(Step.COLLECT)
+        assert collected
+        places = {"decoded/table.parquet": decoded["outputs"]["table.parquet"]}
+        places |= {f"sealed/{name}": digest for name, digest in collected["outputs"].items()}
+        for place, digest in places.items():
+            (folder / place).parent.mkdir(exist_ok=True)
+            shutil.copy(parties.lab.artifacts.path(digest), folder / place)
+        for role in ("decode", "measure"):
+            (folder / role).mkdir()
+            (folder / role / "context.json").write_bytes(context(s, role, SECRET if role == "measure" else None))
         vault = parties.lab.settings.vault_path
         self.hidden, self.participant = (vault / d.digest.removeprefix("sha256:") for d in (s.release.hidden_data, s.release.participant_data))
         self.folder = folder
@@ -69,10 +76,13 @@ class Bare:
                         "--memory=512m", "--memory-swap=512m", "--cpus=1", "--pids-limit=64", "--tmpfs=/tmp", "-e=PYTHONPATH=/opt/lib:/app",
                         "-e=PYTHONDONTWRITEBYTECODE=1", *binds, f"-v={out}:/out", image, *argv], check=True, capture_output=True)  # fmt: skip
 
-    def run(self) -> float:
+    def run(self, *, decoder: bool = False) -> float:
         begun = time.perf_counter()
         self._docker(self.pilot, {"/in": self.participant}, "python3", "/app/tiny.py")
-        mounts = {"/hidden": self.hidden, "/participant": self.participant, "/decoded": self.folder / "decoded", "/context": self.folder / "context"}
+        if decoder:
+            mounts = {"/outputs": self.folder / "sealed", "/context": self.folder / "decode"}
+            self._docker(self.harness, mounts, "python3", "-m", "harness", "decode")
+        mounts = {"/hidden": self.hidden, "/participant": self.participant, "/decoded": self.folder / "decoded", "/context": self.folder / "measure"}
         self._docker(self.harness, mounts, "python3", "-m", "harness", "measure")
         return time.perf_counter() - begun
 
@@ -104,19 +114,23 @@ class Measured:
         return ended - begun, dict(self.marks)["execute:submitted"] - begun, steps
 
 
-def at_once(parties: Parties, bare: Bare, runs: int) -> tuple[float, float]:
-    """(by hand, in the lab) wall time of so many runs, CORES at a time."""
+def by_hand(bare: Bare, runs: int, *, decoder: bool) -> float:
+    """Wall time of so many runs by hand, CORES at a time."""
     begun = time.perf_counter()
     with ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(lambda _: bare.run(), range(runs)))
-    by_hand = time.perf_counter() - begun
+        list(pool.map(lambda _: bare.run(decoder=decoder), range(runs)))
+    return time.perf_counter() - begun
+
+
+def at_once(parties: Parties, runs: int) -> float:
+    """Wall time of so many runs in the lab, submitted at once."""
     plans = [parties.plan() for _ in range(runs)]
     supervisor = open_supervisor(parties.lab, "docker", slots=CORES)
     begun = time.perf_counter()
     for plan in plans:
         parties.request(plan)
     supervisor.serve(lambda a: carry_inline(supervisor, a), until_idle=True)
-    return by_hand, time.perf_counter() - begun
+    return time.perf_counter() - begun
 
 
 def main() -> None:
@@ -135,8 +149,9 @@ def main() -> None:
         print("where a median run goes (seconds up to each boundary from the one before):")
         for place in pairs[0][1][2]:
             print(f"  {place:20s} {statistics.median(steps[place] for _, (_, _, steps) in pairs):.3f}")
-        by_hand, lab = at_once(parties, bare, runs)
-        print(f"{runs} at once, {CORES} at a time: by hand {by_hand:.2f} s, in the lab {lab:.2f} s, ratio {lab / by_hand:.2f}")
+        two, three, lab = by_hand(bare, runs, decoder=False), by_hand(bare, runs, decoder=True), at_once(parties, runs)
+        print(f"{runs} at once, {CORES} at a time: {lab:.2f} s; the same three containers by hand {three:.2f} s, ratio {lab / three:.2f}; "
+              f"without the decoder {two:.2f} s, ratio {lab / two:.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[3]
 SANDBOX, PILOT = ROOT / "sandboxes" / "medicine", ROOT / "pilots" / "medicine"
 REPLICATES = 400
 sys.path.insert(0, str(SANDBOX / "harness"))
-harness: Any = importlib.import_module("harness.__main__")
+harness: Any = importlib.import_module("harness")
+for part in ("baselines", "decode", "measure", "tables", "twin"):
+    importlib.import_module(f"harness.{part}")
 
 
 def spec() -> SandboxSpec:
@@ -51,9 +53,9 @@ class Prepared:
                 (root / name).symlink_to(self.root / name)
         for name in ("decoded", "out"):
             (root / name).mkdir(exist_ok=True)
-        harness.twin.write(predictions, root / "decoded" / "table.parquet")
+        harness.tables.write(predictions, root / "decoded" / "table.parquet")
         context = {**self.context, "criteria": [c.model_dump(mode="json") for c in chosen.criteria]}
-        harness.run_measure(context, root)
+        harness.measure.run(context, root)
         found = MeasurementFile.model_validate_json((root / "out" / "measurements.json").read_bytes())
         return {result.criterion: result for result in judge(chosen, found.measurements).results}
 
@@ -81,7 +83,7 @@ def prepared(data: Path) -> Prepared:
         "replicates": REPLICATES, "seed": hashlib.sha256(b"a test").hexdigest(),
     }  # fmt: skip
     (data / "out").mkdir()
-    harness.VERBS["prepare"](context, data)
+    harness.twin.run(context, data)
     for name in ("inputs", "key"):
         (data / "out" / name).rename(data / name)
     (data / "answer").mkdir()
@@ -95,10 +97,10 @@ def prepared(data: Path) -> Prepared:
     root.mkdir()
     (root / "outputs").symlink_to(data / "answer")
     (root / "out").mkdir()
-    harness.run_decode(decode, root)
+    harness.decode.run(decode, root)
     assert json.loads((root / "out" / "decode.json").read_text())["status"] == "ok"
-    honest = harness.read(root / "out" / "table.parquet")
-    return Prepared(data, criteria, context, harness.read(data / "key" / "key.parquet"), honest)
+    honest = harness.tables.read(root / "out" / "table.parquet")
+    return Prepared(data, criteria, context, harness.tables.read(data / "key" / "key.parquet"), honest)
 
 
 @pytest.fixture(scope="session")

@@ -43,13 +43,13 @@ def random(run: Prepared, risk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def age_and_sex_alone(run: Prepared, risk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    train = harness.read(run.root / "participant" / "train.parquet")
+    train = harness.tables.read(run.root / "participant" / "train.parquet")
     return np.asarray(harness.baselines.fit("age_sex", train, run.key, run.context))
 
 
 def memory(run: Prepared, risk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Looks everybody up in the public data, by the person who is nearest; knows nothing of risk."""
-    tables = [harness.read(run.root / path) for path in ("participant/train.parquet", "hidden/reference.parquet")]
+    tables = [harness.tables.read(run.root / path) for path in ("participant/train.parquet", "hidden/reference.parquet")]
     public = {name: np.concatenate([table[name] for table in tables]) for name in (*harness.twin.COVARIATES, "time", "event")}
     scale = np.array([1.0, 100.0, 0.01, 0.01, 0.01])
     known, asked = (harness.twin.features(table) / scale for table in (public, run.key))

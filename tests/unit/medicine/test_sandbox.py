@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +115,16 @@ def test_twins_are_many_enough_to_decide(prepared: Prepared) -> None:
 
 
 def test_another_seed_draws_other_twins(prepared: Prepared) -> None:
-    train, hidden = (harness.read(prepared.root / folder / f"{name}.parquet") for folder, name in (("participant", "train"), ("hidden", "reference")))
+    train, hidden = (
+        harness.tables.read(prepared.root / folder / f"{name}.parquet") for folder, name in (("participant", "train"), ("hidden", "reference"))
+    )
     twins = [harness.twin.draw_twins(train, hidden, harness.twin.generator(seed, "twin cohort")) for seed in ("a", "a", "b")]
     assert (twins[0]["time"] == twins[1]["time"]).all()
     assert (twins[0]["time"] != twins[2]["time"]).any()
 
 
 def test_the_baseline_is_the_cox_model_of_lifelines(prepared: Prepared) -> None:
-    train = harness.read(prepared.root / "participant" / "train.parquet")
+    train = harness.tables.read(prepared.root / "participant" / "train.parquet")
     frame = pd.DataFrame({"age": train["age"], "male": (train["sex"] == "M").astype(float), "time": train["time"], "event": train["event"]})
     fitted = CoxPHFitter().fit(frame, "time", "event")
     asked = pd.DataFrame({"age": prepared.key["age"], "male": (prepared.key["sex"] == "M").astype(float)})
@@ -127,14 +132,11 @@ def test_the_baseline_is_the_cox_model_of_lifelines(prepared: Prepared) -> None:
     assert_allclose(harness.baselines.fit("age_sex", train, prepared.key, prepared.context), expected, atol=2e-3)  # ties: Breslow here, Efron there
 
 
-def test_the_harness_refuses_an_unknown_verb(monkeypatch: Any) -> None:
-    import sys
-
-    import pytest
-
-    monkeypatch.setattr(sys, "argv", ["harness", "guess"])
-    with pytest.raises(SystemExit, match="known: prepare, decode, measure"):
-        harness.main()
+def test_the_harness_refuses_an_unknown_verb() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(SANDBOX / "harness")}
+    asked = subprocess.run([sys.executable, "-m", "harness", "guess"], capture_output=True, text=True, check=False, env=environment)
+    assert asked.returncode == 1
+    assert "known: prepare, decode, measure" in asked.stderr
 
 
 def test_the_tiny_sandbox_measures_its_honest_pilot(tmp_path: Path) -> None:
@@ -145,14 +147,14 @@ def test_the_tiny_sandbox_measures_its_honest_pilot(tmp_path: Path) -> None:
     table = {"id": np.array([row[0] for row in rows]), "risk": 1 - np.exp(-0.5 * np.exp(np.array([float(row[1]) for row in rows])))}
     for name in ("out", "decoded"):
         (tmp_path / name).mkdir()
-    harness.twin.write(table, tmp_path / "decoded" / "table.parquet")
+    harness.tables.write(table, tmp_path / "decoded" / "table.parquet")
     criteria = sandbox.frozen_criteria(1)
     context = {
         "parameters": sandbox.harness.model_dump(mode="json")["parameters"], "slices": {"all": sandbox.slices["all"].model_dump(mode="json")},
         "baselines": {}, "criteria": [c.model_dump(mode="json") for c in criteria.criteria],
         "levels": {c.id: criteria.level(c) for c in criteria.criteria}, "replicates": 200, "seed": "ab",
     }  # fmt: skip
-    harness.run_measure(context, tmp_path)
+    harness.measure.run(context, tmp_path)
     found = {m["metric"]: m for m in json.loads((tmp_path / "out" / "measurements.json").read_text())["measurements"]}
     assert found["completeness"]["value"] == 1
     assert found["uno_c"]["value"] > 0.65

@@ -21,7 +21,7 @@ COVARIATES = ("age", "sex", "kappa", "lambda", "creatinine", "mgus", "sample_yea
 """What a pilot gets of each person."""
 
 
-def run_prepare(context: dict[str, Any], root: Path) -> None:
+def run(context: dict[str, Any], root: Path) -> None:
     """Hidden and participant's data → out/inputs (what the pilot gets) and out/key (what only `measure` gets)."""
     train, hidden = read(root / "participant" / "train.parquet"), read(root / "hidden" / "reference.parquet")
     rng = generator(context["seed"], "twin cohort")
