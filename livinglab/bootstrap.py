@@ -160,5 +160,6 @@ def open_worker(lab: Lab, site: str, *, slots: int | None = None, stopping: "thr
     if settings.mlflow_url:
         from livinglab.tracking.mlflow import MlflowTracker
 
-        projectors.append(Projector(lab.store, MlflowTracker(supervisor.engine.journal.with_documents, lab.artifacts, settings.mlflow_url), "mlflow"))
+        tracker = MlflowTracker(supervisor.engine.journal.with_documents, lab.artifacts, settings.mlflow_url)
+        projectors.append(Projector.of_this_process(lab.store, tracker, supervisor.clock, "mlflow"))
     return Worker(supervisor=supervisor, carry=carry, projectors=projectors)

@@ -1,15 +1,13 @@
 """Holding attempts: claiming them, keeping the lease, and carrying each in a thread of its own, a bounded number at a time."""
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
+from livinglab.dispatch.owner import owner_is_dead, this_owner
 from livinglab.domain.errors import StaleEpoch, Unreachable
 from livinglab.domain.run import Attempt
 from livinglab.ports import Clock, Progress, Store
@@ -25,24 +23,6 @@ IDLE = 0.1
 
 Carry = Callable[[Attempt], None]
 """Carries one attempt until it is over, or until this process should stop."""
-
-
-def this_owner() -> str:
-    """Who this process is: host, pid and start time, so that a recycled pid is not taken for it."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
-
-
-def owner_is_dead(owner: str) -> bool:
-    """Is that owner a process of this host that is gone? Of other hosts nothing is known: their lease has to run out."""
-    host, pid, started = owner.rsplit(":", 2)
-    return host == socket.gethostname() and _started(int(pid)) != started
-
-
-def _started(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "gone"
 
 
 @dataclass

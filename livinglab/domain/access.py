@@ -103,10 +103,11 @@ class TreeLeaf(Frozen):
 
 
 class CheckpointRow(Frozen):
-    """A signed checkpoint over the first `size` leaves."""
+    """A signed checkpoint over the first `size` leaves. `frontier`: the hashes of its complete subtrees, for the next one."""
 
     size: int
     root: bytes
+    frontier: bytes = b""
     envelope: bytes
     at: Moment
 

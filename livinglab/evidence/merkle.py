@@ -1,7 +1,10 @@
 """A Merkle log as RFC 6962, section 2.1, defines it: roots and inclusion proofs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_HASH = 32
 
 
 def _leaf(data: bytes) -> bytes:
@@ -30,6 +33,51 @@ def _root(level: list[bytes]) -> bytes:
         paired = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
         level = paired + level[len(level) - len(level) % 2 :]
     return level[0]
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """What a growing log must remember: its size, and the hashes of its complete subtrees, the largest first. O(log size)."""
+
+    size: int = 0
+    hashes: tuple[bytes, ...] = ()
+
+    @classmethod
+    def of(cls, leaves: Iterable[bytes]) -> "Frontier":
+        """That of a log of these leaves."""
+        frontier = cls()
+        for data in leaves:
+            frontier = frontier.append(data)
+        return frontier
+
+    def append(self, data: bytes) -> "Frontier":
+        """That of the log with one leaf more."""
+        hashes, node, size = list(self.hashes), _leaf(data), self.size
+        while size & 1:
+            node = _node(hashes.pop(), node)
+            size >>= 1
+        return Frontier(self.size + 1, (*hashes, node))
+
+    def root(self) -> bytes:
+        """The log's root, as `root` gives it from all leaves."""
+        if not self.hashes:
+            return root([])
+        node = self.hashes[-1]
+        for left in reversed(self.hashes[:-1]):
+            node = _node(left, node)
+        return node
+
+    def to_bytes(self) -> bytes:
+        """The hashes, one after another."""
+        return b"".join(self.hashes)
+
+    @classmethod
+    def from_bytes(cls, size: int, data: bytes) -> "Frontier":
+        """Again. `ValueError` if a log of that size has another number of subtrees."""
+        if len(data) != _HASH * size.bit_count():
+            msg = f"the frontier of a log of {size} leaves has {size.bit_count()} hashes."
+            raise ValueError(msg)
+        return cls(size, tuple(data[i : i + _HASH] for i in range(0, len(data), _HASH)))
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:

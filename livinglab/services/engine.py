@@ -268,8 +268,7 @@ class Engine:
             msg = f"site {self.site.name} does not answer: {seen.reason}"
             raise Unreachable(msg)
         if seen.seen is Seen.ABSENT:
-            msg = f"the {key.role} container was lost: site {self.site.name} answers that it is not there."
-            raise PlatformFault(msg)
+            raise outcomes.lost(self.site, key)
         if seen.seen is Seen.EXITED:
             return ()
         self._pull_log(s, key)

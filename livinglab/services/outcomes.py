@@ -76,15 +76,28 @@ class Collected:
 
 
 def collect(site: Site, artifacts: Artifacts, key: JobKey, work: Path) -> Collected:
-    """Copy what the job left into the lab's own blobs. Idempotent until the site releases the job."""
+    """Copy what the job left into the lab's own blobs. Idempotent until the site releases the job.
+
+    Raises:
+        PlatformFault: it is not there any more, though nobody here has released it.
+    """
     into = work / "collect" / str(key)
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True, mode=0o700)
     try:
         outcome = site.collect(key, into)
+    except NotFound as error:
+        raise lost(site, key) from error
+    else:
         return _keep(artifacts, key, outcome)
     finally:
         shutil.rmtree(into, ignore_errors=True)
+
+
+def lost(site: Site, key: JobKey) -> PlatformFault:
+    """The fault of a job that a site has started, and does not know any more."""
+    msg = f"the {key.role} container was lost: site {site.name} answers that it is not there."
+    return PlatformFault(msg)
 
 
 def _keep(artifacts: Artifacts, key: JobKey, outcome: Outcome) -> Collected:

@@ -80,16 +80,25 @@ class Sealing:
         """Add the head of every chain that moved to the Merkle log, blinded, and sign the log's new root."""
         signer = self.recorder.signer
         assert signer is not None  # noqa: S101 - the worker's recorder
-        leaves = list(tx.tree())
+        log = _frontier(tx)
         for chain, head in tx.chains_changed():
             salt = secrets.token_bytes(32)
-            leaf = TreeLeaf(index=len(leaves), chain=chain, head=head, salt=salt, leaf=blind(salt, head))
+            leaf = TreeLeaf(index=log.size, chain=chain, head=head, salt=salt, leaf=blind(salt, head))
             tx.add_leaf(leaf)
-            leaves.append(leaf)
-        root = merkle.root([leaf.leaf for leaf in leaves])
-        now = self.recorder.clock.now()
-        envelope = signer.sign(statements.checkpoint(size=len(leaves), root=root.hex(), at=now), IN_TOTO)
-        tx.add_checkpoint(CheckpointRow(size=len(leaves), root=root, envelope=envelope, at=now))
+            log = log.append(leaf.leaf)
+        root, now = log.root(), self.recorder.clock.now()
+        envelope = signer.sign(statements.checkpoint(size=log.size, root=root.hex(), at=now), IN_TOTO)
+        tx.add_checkpoint(CheckpointRow(size=log.size, root=root, frontier=log.to_bytes(), envelope=envelope, at=now))
+
+
+def _frontier(tx: Tx) -> merkle.Frontier:
+    """The log as its newest checkpoint left it; from its leaves, where a checkpoint was written before frontiers were kept."""
+    newest = tx.checkpoint()
+    if newest is None:
+        return merkle.Frontier()
+    if newest.size and not newest.frontier:
+        return merkle.Frontier.of(leaf.leaf for leaf in tx.tree())
+    return merkle.Frontier.from_bytes(newest.size, newest.frontier)
 
 
 def blind(salt: bytes, head: str) -> bytes:

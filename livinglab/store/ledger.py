@@ -50,8 +50,12 @@ class LedgerTables(Tables):
         if root is not None and bytes(root) != row.root:
             msg = f"a checkpoint over {row.size} leaves exists with another root."
             raise Conflict(msg)
-        self.put(t.checkpoints, {"size": row.size}, root=row.root, envelope=row.envelope, at=seconds(row.at))
+        self.put(t.checkpoints, {"size": row.size}, root=row.root, envelope=row.envelope, at=seconds(row.at), frontier=row.frontier)
 
     def checkpoint(self) -> CheckpointRow | None:
         row = self.connection.execute(sa.select(t.checkpoints).order_by(t.checkpoints.c.size.desc()).limit(1)).first()
-        return CheckpointRow(size=row.size, root=bytes(row.root), envelope=bytes(row.envelope), at=moment(row.at)) if row else None
+        if row is None:
+            return None
+        return CheckpointRow(
+            size=row.size, root=bytes(row.root), envelope=bytes(row.envelope), at=moment(row.at), frontier=bytes(row.frontier or b"")
+        )

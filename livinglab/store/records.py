@@ -1,13 +1,14 @@
 """Events, documents, logs and cursors."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from livinglab.domain.access import Document, Event
 from livinglab.domain.errors import Conflict
 from livinglab.store import tables as t
-from livinglab.store.base import MOST, Tables, seen_by
+from livinglab.store.base import MOST, Tables, seconds, seen_by
 
 
 class RecordTables(Tables):
@@ -33,6 +34,13 @@ class RecordTables(Tables):
 
     def move_cursor(self, name: str, to: int) -> None:
         self.put(t.cursors, {"name": name}, position=to)
+
+    def hold_cursor(self, name: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool]) -> bool:
+        held = self.connection.execute(sa.select(t.cursors.c.owner, t.cursors.c.lease_until).where(t.cursors.c.name == name)).first()
+        if held and held.owner not in (None, owner) and held.lease_until > seconds(now) and not dead(held.owner):
+            return False
+        self.put(t.cursors, {"name": name}, position=self.cursor(name), owner=owner, lease_until=seconds(now + lease))
+        return True
 
     def add_document(self, document: Document) -> None:
         known = self.one(Document, t.documents, t.documents.c.subject == document.subject, t.documents.c.name == document.name)

@@ -80,7 +80,8 @@ journal = _table("journal", sa.Column("attempt", _ID, sa.ForeignKey("attempts.id
 events = sa.Table("events", metadata, sa.Column("id", _BIG, primary_key=True, autoincrement=True), sa.Column("kind", _NAME, nullable=False),
                   sa.Column("organisation", _NAME, nullable=False), sa.Column("sandbox", _NAME, nullable=False), sa.Column("run", _ID, index=True),
                   sa.Column("doc", _DOC, nullable=False), sqlite_autoincrement=True)  # fmt: skip
-cursors = _table("cursors", sa.Column("name", _NAME, primary_key=True), sa.Column("position", _BIG, nullable=False))
+cursors = _table("cursors", sa.Column("name", _NAME, primary_key=True), sa.Column("position", _BIG, nullable=False),
+                 sa.Column("owner", sa.String(200)), sa.Column("lease_until", _TIME))  # fmt: skip
 documents = _table("documents", sa.Column("subject", _ID, primary_key=True), sa.Column("name", sa.String(300), primary_key=True),
                    sa.Column("doc", _DOC, nullable=False))  # fmt: skip
 logs = _table("logs", sa.Column("attempt", _ID, sa.ForeignKey("attempts.id"), primary_key=True), sa.Column("role", _NAME, primary_key=True),
@@ -96,4 +97,4 @@ leaves = _table("leaves", sa.Column("index", sa.Integer, primary_key=True, autoi
                 sa.Column("salt", sa.LargeBinary, nullable=False), sa.Column("leaf", sa.LargeBinary, nullable=False))  # fmt: skip
 checkpoints = _table("checkpoints", sa.Column("size", sa.Integer, primary_key=True, autoincrement=False),
                      sa.Column("root", sa.LargeBinary, nullable=False), sa.Column("envelope", sa.LargeBinary, nullable=False),
-                     sa.Column("at", _TIME, nullable=False))  # fmt: skip
+                     sa.Column("at", _TIME, nullable=False), sa.Column("frontier", sa.LargeBinary))  # fmt: skip

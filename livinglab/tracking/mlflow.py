@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from livinglab.domain.access import Document
-from livinglab.domain.errors import Unreachable
+from livinglab.domain.errors import Invalid, Unreachable
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _TAG = "livinglab.attempt"
 _STATUS = {"completed": "FINISHED", "cancelled": "KILLED"}
 _BATCH = 1_000
+_NEVER = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST"}
+"""What MLflow says of a record that it will not take the next time either."""
 _TIMEOUT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1",
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}  # fmt: skip
 
@@ -145,4 +147,4 @@ def _translated(url: str) -> "Iterator[None]":
         yield
     except (MlflowException, RequestException, OSError) as error:
         msg = f"MLflow at {url} does not take the record ({type(error).__name__}: {str(error)[:200]})."
-        raise Unreachable(msg) from error
+        raise (Invalid if getattr(error, "error_code", "") in _NEVER else Unreachable)(msg) from error

@@ -193,6 +193,22 @@ class StoreRunsSuite(WithStore):
             tx.move_cursor("mlflow", 1 << 40)
             assert (tx.cursor("mlflow"), tx.cursor("prefect")) == (1 << 40, 0)
 
+    def test_a_cursor_has_one_holder(self, store: SqlStore) -> None:
+        minute = timedelta(minutes=1)
+
+        def hold(owner: str, at: int, dead: str = "nobody") -> bool:
+            with store.transaction() as tx:
+                return tx.hold_cursor("mlflow", owner, r.at(at), minute, lambda holder: holder == dead)
+
+        with store.transaction() as tx:
+            tx.move_cursor("mlflow", 7)
+        assert hold("a", 0)
+        assert (hold("b", 1), hold("a", 30), hold("b", 61)) == (False, True, False), "the lease was renewed at 30"
+        assert (hold("b", 91), hold("a", 92)) == (True, False)
+        assert hold("a", 93, dead="b")
+        with store.transaction() as tx:
+            assert tx.cursor("mlflow") == 7
+
     def test_documents(self, store: SqlStore) -> None:
         def document(subject: str, name: str, of: object) -> Document:
             return Document(subject=subject, name=name, media_type="text/plain", digest=r.digest(of), size=5 << 40)
@@ -275,7 +291,7 @@ class StoreRunsSuite(WithStore):
 
     def test_the_newest_checkpoint(self, store: SqlStore) -> None:
         def checkpoint(size: int, root: bytes = b"r" * 32) -> CheckpointRow:
-            return CheckpointRow(size=size, root=root, envelope=f"{size}".encode(), at=r.at(size))
+            return CheckpointRow(size=size, root=root, frontier=b"f" * 64, envelope=f"{size}".encode(), at=r.at(size))
 
         with store.transaction() as tx:
             assert tx.checkpoint() is None

@@ -91,7 +91,23 @@ def test_the_merkle_log_agrees_with_pymerkle(size: int) -> None:
 
 
 def test_the_empty_log_has_the_root_of_rfc_6962() -> None:
-    assert merkle.root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert (merkle.root([]).hex(), merkle.Frontier().root().hex()) == (empty, empty)
+
+
+def test_a_frontier_grows_to_the_root_of_all_leaves_and_survives_its_bytes() -> None:
+    leaves = [f"leaf {i}".encode() for i in range(70)]
+    frontier = merkle.Frontier()
+    for size, leaf in enumerate(leaves, 1):
+        frontier = merkle.Frontier.from_bytes(frontier.size, frontier.to_bytes()).append(leaf)
+        assert frontier == merkle.Frontier.of(leaves[:size])
+        assert (frontier.size, frontier.root()) == (size, merkle.root(leaves[:size]))
+
+
+@pytest.mark.parametrize(("size", "data"), [(1, b""), (2, bytes(64)), (3, bytes(32)), (0, bytes(32)), (1, bytes(31))])
+def test_a_frontier_of_another_size_is_refused(size: int, data: bytes) -> None:
+    with pytest.raises(ValueError, match="hashes"):
+        merkle.Frontier.from_bytes(size, data)
 
 
 def test_a_dossier_is_an_ro_crate(case: Case, tmp_path: Path) -> None:

@@ -165,6 +165,25 @@ def test_a_lost_job_is_the_platforms_fault_and_never_submitted_again_under_its_k
     assert set(world.backend.runs.values()) == {1}
 
 
+def test_a_job_that_is_lost_after_it_was_seen_to_end_is_the_platforms_fault_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect = world.site.collect
+    lost: list[JobKey] = []
+
+    def removed_by_someone(key: JobKey, into: Path) -> object:
+        if key.role == "pilot" and not lost:
+            world.backend.lose(key)
+            lost.append(key)
+        return collect(key, into)
+
+    monkeypatch.setattr(world.site, "collect", removed_by_someone)
+    run = world.request()
+    world.carry()
+    ended, attempts = world.look(run)
+    failure = attempts[0].failure
+    assert failure
+    assert (failure.cause, "was lost" in failure.sentence, ended.verdict) == (Cause.PLATFORM, True, "PASS")
+
+
 def test_a_failing_harness_is_retried_on_the_same_sealed_outputs(world: World) -> None:
     def stumble(c: FakeContainer) -> int:
         if c.spec.argv[-1] == "measure" and c.key.attempt.endswith(".1"):
