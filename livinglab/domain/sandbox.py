@@ -117,6 +117,21 @@ class LegalProfile(Frozen):
     approvals: tuple[str, ...] = ()
 
 
+class Chance(Frozen):
+    """How a model that deserves to pass fares under these criteria, simulated at the sandbox's own size: known before anyone signs."""
+
+    model: str = Field(min_length=3)
+    """What was judged, in a sentence."""
+    criteria: Digest
+    """The criteria that it was judged by, for as many measured runs as the quota allows."""
+    simulations: int = Field(ge=50)
+    passes: float = Field(ge=0, le=1)
+    inconclusive: float = Field(ge=0, le=1)
+    fails: float = Field(ge=0, le=1)
+    source: str
+    """How to simulate it again."""
+
+
 class SandboxSpec(Frozen):
     """A versioned specification (`sandbox.yaml`)."""
 
@@ -133,6 +148,7 @@ class SandboxSpec(Frozen):
     baselines: dict[str, str] = {}
     """Name → what it is, in a sentence; the harness fits it on the pilot's training part."""
     criteria: tuple[Criterion, ...]
+    chance: tuple[Chance, ...] = ()
     isolation: IsolationProfile = IsolationProfile()
     quota: Quota = Quota()
     legal: LegalProfile = LegalProfile()
@@ -148,6 +164,10 @@ class SandboxSpec(Frozen):
             msg = "a slice of the twin cohort needs `data.twin: true` and `harness.prepare: true`."
             raise Invalid(msg, where="slices")
         check_criteria(self.criteria, self.family, set(self.slices), set(self.baselines))
+        for index, chance in enumerate(self.chance):
+            if chance.criteria != self.frozen_criteria().digest:
+                msg = f"simulated for other criteria than these, whose digest is {self.frozen_criteria().digest}."
+                raise Invalid(msg, where=f"chance[{index}].criteria", hint=f"Simulate it again: {chance.source}")
 
     @property
     def family(self) -> TaskFamily:

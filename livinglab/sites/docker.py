@@ -15,7 +15,7 @@ from livinglab.domain.run import JobKey
 from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
 from livinglab.sites import docker_spec
 from livinglab.sites.attest import MARK, REPORT_LIMIT
-from livinglab.sites.docker_engine import TimedOut, connect, first_line, log_pieces, log_was_rotated, moment, translated
+from livinglab.sites.docker_engine import TimedOut, connect, ended_by_someone, first_line, log_pieces, log_was_rotated, moment, translated
 from livinglab.sites.docker_images import EngineImages
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
 from livinglab.sites.outputs import copy_outputs
@@ -186,7 +186,7 @@ class DockerSite:
             alone = self._left_alone(key, now)
             reason = "a container that it lives together with has ended" if alone else reason
             if limit or alone:
-                self._kill(inspected["Id"])
+                self._kill(key)
         elif seen is Seen.EXITED:
             limit = self._limit_that_ended(key, inspected)
         return Observation(key=key, seen=seen, raw=state["Status"], reason=reason, at=now, started_at=moment(state["StartedAt"]),
@@ -276,17 +276,19 @@ class DockerSite:
         """See the port. It is killed at once whatever the grace: nothing that a cancelled job would still write is ever used."""
         record = self._staging.record(key)
         for role in record.together if record else ():
-            name = container_name(self.instance, JobKey(attempt=key.attempt, role=role))
+            partner = JobKey(attempt=key.attempt, role=role)
+            name = container_name(self.instance, partner)
             found = self._find(name)
             if found and found["State"]["Status"] == "created":
                 self._remove(name)  # never started, so there is nothing to kill, and nothing is left
             elif found:
-                self._kill(name)
+                self._kill(partner)
 
-    def _kill(self, identity: str) -> None:
+    def _kill(self, key: JobKey) -> None:
+        self._staging.write_kill(key)  # before the kill: what the lab itself has ended was not lost
         try:
             with translated():
-                self._engine.kill(identity)
+                self._engine.kill(container_name(self.instance, key))
         except (NotFound, PlatformFault):
             return  # it ended by itself; the next look will see that
 
@@ -356,6 +358,10 @@ class DockerSite:
         if started is None or ended is None:
             msg = f"the engine never started job {key}: {state.get('Error') or 'no reason given'}"
             raise PlatformFault(msg)
+        limit = self._limit_that_ended(key, inspected)
+        if limit is None and not self._staging.killed(key) and ended_by_someone(self._engine, inspected):
+            msg = f"the {key.role} container was killed from outside: somebody else killed it, or the engine was stopped under it."
+            raise PlatformFault(msg)
         container, limits = record.container, record.container.resources
         log = self._read_log(key, limits.log_bytes + 1)
         (into / "log").write_bytes(log[: limits.log_bytes])
@@ -363,7 +369,7 @@ class DockerSite:
         sources = {m.target: self._source(key, m.area, m.dataset) for m in container.mounts}
         view = docker_spec.site_view(inspected, container, record.user, sources, self.launcher)
         return Outcome(
-            key=key, exit_code=state["ExitCode"], limit=self._limit_that_ended(key, inspected), started_at=started, ended_at=ended,
+            key=key, exit_code=state["ExitCode"], limit=limit, started_at=started, ended_at=ended,
             report=self._report(key), site_view=view, log_path=into / "log", log_bytes=min(len(log), limits.log_bytes),
             log_truncated=len(log) > limits.log_bytes, outputs=files, outputs_dir=into / "outputs", output_problem=problem,
             usage={"wall_seconds": (ended - started).total_seconds()})  # fmt: skip

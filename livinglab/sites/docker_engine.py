@@ -1,6 +1,7 @@
 """Talking to a Docker Engine: one keep-alive client, the engine's errors as the domain's, its times, its logs."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,6 +21,8 @@ _SOCKET = "unix:///var/run/docker.sock"
 _API = "1.41"  # of Engine 20.10, the oldest that we know
 _FRAME = 8  # bytes before each piece of a log: stream, three zeros, length
 _STDOUT = 1
+_KILLED = {137, 255}
+"""Exit codes of what was killed: by SIGKILL, or unseen, while the engine was away."""
 
 
 class TimedOut(Unreachable):
@@ -71,6 +74,25 @@ def moment(text: str) -> datetime | None:
         return None
     whole, _, fraction = text.rstrip("Z").partition(".")
     return datetime.fromisoformat(f"{whole}.{fraction[:6].ljust(6, '0')}+00:00")
+
+
+def ended_by_someone(engine: Any, inspected: dict[str, Any]) -> bool:
+    """Did a container that nobody here has killed end from outside: by another's kill, or by the engine's own end?
+
+    The kernel shields the first process of a container from signals of those within, so a death by SIGKILL comes from
+    outside, but for a program that just exits with that code. The engine's memory of events tells the two apart: it has the
+    kill, or, where it was started anew in the meantime, not even the container's start.
+    """
+    state = inspected["State"]
+    if state["ExitCode"] not in _KILLED:
+        return False
+    started = moment(state["StartedAt"])
+    filters = {"container": inspected["Id"], "event": ["start", "kill"]}
+    with translated():
+        until = f"{time.time():.6f}"
+        events = engine.events(since=int(started.timestamp()) if started else 0, until=until, decode=True, filters=filters)
+        told = {event["Action"] for event in events}
+    return "kill" in told or "start" not in told
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class JobRecord(Frozen):
 
 @dataclass(frozen=True)
 class Staging:
-    """`<root>/<attempt>/`: `areas/<area>`, `<role>.json` (the record), `<role>.report`, `<role>/out` (the sized volume)."""
+    """`<root>/<attempt>/`: `areas/<area>`, `<role>.json` (the record), `<role>.report`, `<role>.killed`, `<role>/out` (the sized volume)."""
 
     root: Path
 
@@ -93,6 +93,14 @@ class Staging:
     def write_report(self, key: JobKey, line: bytes) -> None:
         """Keep the launcher's line: a flood of log may wash it away."""
         self._write(key, "report", line)
+
+    def killed(self, key: JobKey) -> bool:
+        """Has the lab itself ended it, or set out to?"""
+        return self._read(key, "killed") is not None
+
+    def write_kill(self, key: JobKey) -> None:
+        """Write down that the lab ends it."""
+        self._write(key, "killed", b"")
 
     def recorded(self) -> set[JobKey]:
         """Every job that has a record."""
