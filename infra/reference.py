@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from livinglab.domain.criteria import Criterion
 from livinglab.domain.isolation import IsolationProfile, Resources
 from livinglab.domain.pilot import PilotManifest
-from livinglab.domain.sandbox import SandboxSpec
+from livinglab.domain.sandbox import Chance, SandboxSpec
 from livinglab.domain.tasks import FAMILIES, TaskFamily
 from livinglab.settings import Settings
 
@@ -67,6 +67,8 @@ def pages() -> dict[str, str]:
         + table(SandboxSpec)
         + "\n## Criteria\n\n"
         + table(Criterion)
+        + "\n## Chance\n\n"
+        + table(Chance)
         + "\n## Isolation\n\n"
         + table(IsolationProfile),
         **{f"task-{name}.md": family(task) for name, task in FAMILIES.items()},
