@@ -144,22 +144,23 @@ def open_worker(lab: Lab, site: str, *, slots: int | None = None, stopping: "thr
 
     from livinglab.dispatch.inline import carry_inline
     from livinglab.dispatch.projector import Projector
-    from livinglab.dispatch.worker import Worker
+    from livinglab.dispatch.worker import Companion, Worker
 
     settings = lab.settings
     supervisor = open_supervisor(lab, site, slots=slots)
     if stopping:
         supervisor.stopping = stopping
     carry: Carry = partial(carry_inline, supervisor)
+    companions: list[Companion] = []
     if settings.prefect_url:
-        from livinglab.dispatch.prefect import PrefectDispatch, configure
+        from livinglab.dispatch.prefect import PrefectDispatch, Presence, configure
 
         configure(settings.prefect_url)
         carry = PrefectDispatch(supervisor, pool=site).carry
-    projectors = []
+        companions.append(Presence(site, worker=supervisor.owner))
     if settings.mlflow_url:
         from livinglab.tracking.mlflow import MlflowTracker
 
         tracker = MlflowTracker(supervisor.engine.journal.with_documents, lab.artifacts, settings.mlflow_url)
-        projectors.append(Projector.of_this_process(lab.store, tracker, supervisor.clock, "mlflow"))
-    return Worker(supervisor=supervisor, carry=carry, projectors=projectors)
+        companions.append(Projector.of_this_process(lab.store, tracker, supervisor.clock, "mlflow"))
+    return Worker(supervisor=supervisor, carry=carry, companions=companions)

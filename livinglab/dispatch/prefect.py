@@ -7,6 +7,7 @@ inline: the database is the truth, and the engine goes on from the journal eithe
 import asyncio
 import logging
 import os
+import threading
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 POOL_TYPE = "livinglab"
 WATCH_SECONDS = 2.0
 """How often a flow run is looked at for a cancel that was asked for in Prefect."""
+
+HEARTBEAT_SECONDS = 20.0
+"""How often a worker shows Prefect that it is there; Prefect takes it for gone after three times as long."""
 
 
 def configure(url: str) -> None:
@@ -87,16 +91,10 @@ class PrefectDispatch:
 
     async def _flow_run(self, client: "PrefectClient", flow: Any, attempt: Attempt) -> "FlowRun":
         """The attempt's flow run: the one that a killed worker left, entered again, or a new one."""
-        from prefect.client.schemas.actions import WorkPoolCreate
-        from prefect.exceptions import ObjectAlreadyExists
-
         left = await _find(client, attempt) if attempt.epoch > 1 else None
         if left:
             return left
-        try:
-            await client.create_work_pool(WorkPoolCreate(name=self.pool, type=POOL_TYPE))
-        except ObjectAlreadyExists:
-            log.debug("work pool %s is there", self.pool)
+        await _ensure_pool(client, self.pool)
         return await client.create_flow_run(flow, name=attempt.id, parameters={"attempt": attempt.id}, tags=[attempt.run], work_pool_name=self.pool)
 
     async def _watch(self, client: "PrefectClient", flow_run: Any, carrier: Carrier) -> None:
@@ -111,6 +109,41 @@ class PrefectDispatch:
             if state and state.is_cancelling():
                 await asyncio.to_thread(carrier.cancel, "an operator", "cancelled in Prefect")
                 return
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Shows this worker in its pool, as Prefect's own workers are shown: by a sign of life."""
+
+    pool: str
+    worker: str
+    name: str = "presence"
+
+    def serve(self, stopping: threading.Event) -> None:
+        """Give a sign of life until `stopping`; a server that is away is told the next time."""
+        while not stopping.is_set():
+            try:
+                asyncio.run(self._give())
+            except Exception as error:  # noqa: BLE001 - whatever ails Prefect must not ail the worker
+                log.debug("no sign of life to Prefect: %s", error)
+            stopping.wait(HEARTBEAT_SECONDS)
+
+    async def _give(self) -> None:
+        from prefect.client.orchestration import get_client
+
+        async with get_client() as client:
+            await _ensure_pool(client, self.pool)
+            await client.send_worker_heartbeat(self.pool, self.worker, HEARTBEAT_SECONDS)
+
+
+async def _ensure_pool(client: "PrefectClient", pool: str) -> None:
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    try:
+        await client.create_work_pool(WorkPoolCreate(name=pool, type=POOL_TYPE))
+    except ObjectAlreadyExists:
+        log.debug("work pool %s is there", pool)
 
 
 def _entry() -> Any:

@@ -1,11 +1,24 @@
-"""A worker: a supervisor, the way that it carries attempts, and the projections that follow."""
+"""A worker: a supervisor, the way that it carries attempts, and what it does beside."""
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from livinglab.dispatch.projector import Projector
 from livinglab.dispatch.supervisor import Carry, Supervisor
+
+
+class Companion(Protocol):
+    """What a worker does beside carrying: a projection, a sign of life."""
+
+    @property
+    def name(self) -> str:
+        """Its name, among the process's threads."""
+        ...
+
+    def serve(self, stopping: threading.Event) -> None:
+        """Do it until `stopping`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -14,12 +27,12 @@ class Worker:
 
     supervisor: Supervisor
     carry: Carry
-    projectors: Sequence[Projector]
+    companions: Sequence[Companion]
 
     def serve(self, *, until_idle: bool = False) -> None:
-        """Carry and project until the supervisor is told to stop; returns when both have come to an end."""
+        """Carry until the supervisor is told to stop; returns when everything has come to an end."""
         ended = threading.Event()
-        threads = [threading.Thread(target=p.serve, args=(ended,), name=f"projector-{p.name}") for p in self.projectors]
+        threads = [threading.Thread(target=c.serve, args=(ended,), name=c.name) for c in self.companions]
         for thread in threads:
             thread.start()
         try:

@@ -80,7 +80,9 @@ def test_a_run_is_a_flow_with_visible_steps_and_a_record_that_a_regulator_can_re
         until(lambda: ended(parties, run))
         state = until(lambda: (f := flow_run(prefect_server, f"{run.id}.1")) and f["state"]["type"] == "COMPLETED" and f)
         recorded = until(lambda: mlflow_run(mlflow_server, run))
+        workers = httpx.post(f"{prefect_server}/work_pools/docker/workers/filter", json={}, trust_env=False, timeout=30).json()
     assert parties.state(run).verdict == "PASS"
+    assert [(w["status"], w["name"].split(":")[0]) for w in workers] == [("ONLINE", socket.gethostname())]
     assert (state["work_pool_name"], state["state"]["name"]) == ("docker", "PASS")
     tasks = httpx.post(f"{prefect_server}/task_runs/filter", json={"flow_runs": {"id": {"any_": [state["id"]]}}}, trust_env=False, timeout=30).json()
     assert {t["name"] for t in tasks} == set(PHASES)
