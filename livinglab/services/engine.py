@@ -309,7 +309,8 @@ class Engine:
 
         def state(tx: Tx, subject: Subject) -> None:
             collected.keep_log(tx)
-            self.recorder.state(tx, subject, "isolation", {"harness": s.release.harness_image, document.name: document.digest},
+            left = {} if role == "measure" else collected.about()
+            self.recorder.state(tx, subject, "isolation", {"harness": s.release.harness_image, document.name: document.digest, **left},
                                 outcomes.isolation(spec, attestation))  # fmt: skip
             if role == "measure":
                 self.recorder.state(tx, subject, "measurement", collected.about(), outcomes.measurement(s, collected))

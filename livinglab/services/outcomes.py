@@ -13,7 +13,7 @@ from livinglab.domain.access import Document
 from livinglab.domain.canonical import canonical, digest_of
 from livinglab.domain.errors import IsolationNotProven, NotFound, PilotFault, PlatformFault
 from livinglab.domain.isolation import Area, Attestation, Finding
-from livinglab.domain.run import Cause, Failure, JobKey
+from livinglab.domain.run import Cause, Failure, JobKey, Step
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts, JobSpec, Outcome, Site, Tx
@@ -245,13 +245,14 @@ def check_measurements(collected: Collected, artifacts: Artifacts) -> Measuremen
 
 
 def admission(s: Situation, tx: Tx) -> dict[str, Any]:
-    """Under which plan, as which run of it, and of how many of that organisation's before."""
+    """Under which plan, as which run of it, and of how many of that organisation's before; and whose outputs it measures again, if it does."""
     body = s.plan.body
     return {
         "plan": s.plan.digest, "pilot": s.pilot.id, "image": s.pilot.image, "manifest": s.pilot.manifest.digest, "criteria": body.criteria,
         "release": body.release, "isolation": body.isolation, "harness": body.harness_image, "commitment": body.commitment, "site": s.run.site,
         "ordinal": s.run.ordinal, "measuredRuns": body.measured_runs,
         "runsBefore": tx.runs_before(s.run.organisation, s.run.sandbox, s.run.created_at),
+        "reusedFrom": (s.done(Step.ATTEST) or {}).get("reused_from"),
     }  # fmt: skip
 
 
@@ -271,10 +272,10 @@ def execution(s: Situation, collected: Collected) -> dict[str, Any]:
 
 
 def measurement(s: Situation, collected: Collected) -> dict[str, Any]:
-    """By which harness, on which hidden data, against which criteria."""
+    """By which harness, of which outputs, on which hidden data, against which criteria."""
     return {
         "harness": s.release.harness_image, "hiddenData": s.plan.body.hidden_data, "criteria": s.plan.body.criteria,
-        "replicates": s.plan.body.replicates,
+        "replicates": s.plan.body.replicates, "outputs": (s.done(Step.COLLECT) or {})["outputs"],
         "ordinal": s.run.ordinal, "measurements": collected.outputs["measurements.json"], "visibility": s.release.spec.data.visibility,
     }  # fmt: skip
 
