@@ -119,11 +119,15 @@ class Plans:
 
         Raises:
             Forbidden: only the authority suspends, resumes and terminates; only the parties complete.
+            Conflict: that may not follow; a plan that is not signed is not resumed into force.
         """
         with self.store.transaction() as tx:
             plan = visible_plan(tx, caller, id_)
             sides = (Role.AUTHORITY, Role.PARTICIPANT) if state is PlanState.COMPLETED else (Role.AUTHORITY,)
             caller.need(plan.body.sandbox, *sides)
+            if state is PlanState.AGREED and plan.state is PlanState.PROPOSED:
+                msg = f"plan {plan.id} is proposed; what brings it into force is both sides' signatures."
+                raise Conflict(msg)
             changed = plan.to(state)
             tx.update_plan(changed, plan)
             self.recorder.transition(tx, plan_subject(plan), f"plan-{state}", {"plan": plan.digest, "by": caller.organisation, "reason": reason})
