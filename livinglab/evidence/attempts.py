@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ ORDER = ("admission", "execution", "measurement", "verdict", "outcome")
 """Each of these stands at most once in an attempt, and in this order."""
 
 _ADMITTED = {"image": "pilot_image", "manifest": "manifest", "criteria": "criteria", "release": "release", "isolation": "isolation",
-             "harness": "harness_image", "commitment": "commitment"}  # fmt: skip
+             "harness": "harness_image", "commitment": "commitment", "measuredRuns": "measured_runs"}  # fmt: skip
 """Field of an admission statement → field of the plan that it must equal."""
 
 _MEASURED = {"harness": "harness_image", "hiddenData": "hidden_data", "criteria": "criteria", "replicates": "replicates"}
@@ -90,14 +91,29 @@ class Runs:
         if len(measured) > self.plan["measured_runs"]:
             yield Problem("ledger", f"{len(measured)} runs were measured, and the plan allows {self.plan['measured_runs']}")
 
-    def _queued(self) -> list[tuple[int, str, int]]:
-        """(entry, run, ordinal) of each run that was asked for."""
-        found = ((number, entry) for number, entry in enumerate(self.entries) if entry.header["kind"] == "run-queued")
-        return [(number, entry.header["run"], parse_json(entry.body)["predicate"]["data"]["ordinal"]) for number, entry in found]
+    @cached_property
+    def _kinds(self) -> list[str]:
+        return [entry.header["kind"] for entry in self.entries]
+
+    @cached_property
+    def _queued(self) -> dict[tuple[str, int], int]:
+        """(run, ordinal) of each run that was asked for, in order → its entry."""
+        found = ((number, self.entries[number]) for number, kind in enumerate(self._kinds) if kind == "run-queued")
+        return {(entry.header["run"], parse_json(entry.body)["predicate"]["data"]["ordinal"]): number for number, entry in found}
+
+    @cached_property
+    def _agreed(self) -> list[bool]:
+        """Before each entry: had both sides signed, and was the plan neither suspended nor over?"""
+        agreed, signatures, state = [], 0, ""
+        for kind in self._kinds:
+            agreed.append(signatures >= 2 and state == "plan-agreed")  # noqa: PLR2004 - both sides
+            signatures += kind == "plan-signed"
+            state = kind if kind.startswith("plan-") and kind not in ("plan-proposed", "plan-signed") else state
+        return agreed
 
     def _numbering(self) -> Iterator[Problem]:
         """Runs are numbered without gaps, and so are the attempts of each; a further one follows from a failure of the platform's."""
-        ordinals = [ordinal for _number, _run, ordinal in self._queued()]
+        ordinals = [ordinal for _run, ordinal in self._queued]
         if ordinals != list(range(1, len(ordinals) + 1)):
             yield Problem("ledger", f"the runs are numbered {ordinals}: some are missing or out of order")
         of_run: dict[str, list[Told]] = {}
@@ -132,16 +148,14 @@ class Runs:
             yield Problem(s.where, "it admits under another plan")
         if s.predicate["site"] not in self.plan["sites"]:
             yield Problem(s.where, f"it admits to the site {s.predicate['site']!r}, which the plan does not name")
-        if not any(run == told.run and ordinal == s.predicate["ordinal"] and number < s.number for number, run, ordinal in self._queued()):
+        if self._queued.get((told.run, s.predicate["ordinal"]), s.number) >= s.number:
             yield Problem(s.where, f"no run {told.run} was asked for as number {s.predicate['ordinal']} before it")
         yield from self._in_force(s)
         if told.source != told.name and (told.source not in self.attempts or self.attempts[told.source].run != told.run):
             yield Problem(s.where, f"it is to measure again what {told.source} left, which is no attempt of this run")
 
     def _in_force(self, s: Stated) -> Iterator[Problem]:
-        before = [entry.header["kind"] for entry in self.entries[: s.number]]
-        states = [kind for kind in before if kind.startswith("plan-") and kind not in ("plan-proposed", "plan-signed")]
-        if before.count("plan-signed") < 2 or not states or states[-1] != "plan-agreed":  # noqa: PLR2004 - both sides
+        if not self._agreed[s.number]:
             yield Problem(s.where, "it admits while the plan is not agreed")
         first, last = date.fromisoformat(self.plan["valid_from"]), date.fromisoformat(self.plan["valid_until"])
         if s.at.date() < first or (s.at - _TICK).date() > last:
@@ -182,5 +196,7 @@ class Runs:
                 yield Problem(verdict.where, "it judges measurements that are not those stated to have been made")
         if outcome and outcome.predicate["verdict"] != (verdict.predicate["verdict"] if verdict else None):
             yield Problem(outcome.where, f"it claims the verdict {outcome.predicate['verdict']}, which was not the one stated")
-        if outcome and outcome.predicate["state"] == "completed" and verdict is None:
-            yield Problem(outcome.where, "it is said to be completed, and has no verdict")
+        if outcome and (outcome.predicate["state"] == "completed") != (verdict is not None):
+            yield Problem(
+                outcome.where, f"its state is said to be {outcome.predicate['state']}: what has a verdict is completed, and nothing else is"
+            )

@@ -129,6 +129,7 @@ def case(tmp_path: Path) -> Case:
     chain.state("admission", {"plan": plan_digest, "pilot": plan.pilot_image}, {
         "plan": plan_digest, "image": plan.pilot_image, "manifest": plan.manifest, "criteria": plan.criteria, "release": plan.release,
         "isolation": plan.isolation, "harness": plan.harness_image, "commitment": plan.commitment, "site": "docker", "ordinal": 1,
+        "measuredRuns": 3,
         "reusedFrom": None})  # fmt: skip
     chain.state("isolation", {"pilot": plan.pilot_image, "isolation-pilot.json": sha256(isolation)}, {"role": "pilot", "holds": True})
     chain.state("execution", {"pilot.log": digest("log")}, {"image": plan.pilot_image, "exitCode": 0, "outputs": outputs})

@@ -224,6 +224,8 @@ PROPOSED, SIGNED, AGREED, QUEUED, ADMITTED, ISOLATED, EXECUTED, DECODED, MEASURI
     (moved(JUDGED, OVER), f"attempt {ATTEMPT}", "something is stated after its outcome"),
     (stating(JUDGED, results=[]), "ledger entry 11", "per criterion do not follow"),
     (moved(MEASURED, JUDGED), f"attempt {ATTEMPT}", "once and in order"),
+    (stating(OVER, state="failed"), "ledger entry 12", "what has a verdict is completed"),
+    (stating(ADMITTED, measuredRuns=30), "ledger entry 5", "admits measuredRuns 30"),
     (lambda d: d[MEASURED].about.update({"measurements.json": digest("better")}), "ledger entry 11", "an earlier statement gives another digest"),
     (lambda d: d.insert(JUDGED, d[JUDGED]), f"attempt {ATTEMPT}", "once and in order"),
     (lambda d: setattr(d[ADMITTED], "at", AT + timedelta(days=365)), "ledger entry 5", "the plan is valid from"),
