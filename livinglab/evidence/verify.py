@@ -190,10 +190,11 @@ class _Check:
         """The manifest is signed by nobody, so what it lists is not thereby a part of the evidence."""
         ledger = {f"ledger/{number:06d}.{part}.json" for number in range(len(self.entries)) for part in ("entry", "body")}
         keys = {f"keys/{key_id}.pem": key_id for key_id in self.policy.keys}
+        known = _FIXED | ledger | set(keys)
         for name, data in self.files.items():
             if name in keys and key_id_of(data) != keys[name]:
                 self.report.add(name, "it is not the key that its name says")
-            elif not name.startswith("documents/") and name not in _FIXED | ledger | set(keys):
+            elif not name.startswith("documents/") and name not in known:
                 self.report.add(name, "it does not belong here: no part of a dossier, and no key of somebody trusted, has this name")
 
     def _check_pages(self) -> None:
