@@ -287,6 +287,8 @@ class _Check:
                 self.report.add(names.PLAN, f"no trusted key signed it for the {role}")
         if len(set(signers.values())) != len(signers):
             self.report.add(names.PLAN, "both sides signed with one key")
+        if self.plan["participant"] == self.plan["authority"]:
+            self.report.add(names.PLAN, f"{self.plan['participant']} is both sides of it")
         if sha256(self.files[names.RELEASE]) != self.plan["release"]:
             self.report.add(names.RELEASE, "it is not the release that the plan names")
         self.report.facts["signed by"] = {role: self.policy.keys[key].organisation for role, key in signers.items()}

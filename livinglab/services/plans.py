@@ -166,6 +166,9 @@ def freeze(proposal: Proposal, pilot: Pilot, release: Release, authority: str, i
     if proposal.valid_until < proposal.valid_from:
         msg = f"{proposal.valid_until} is before {proposal.valid_from}."
         raise Invalid(msg, where="valid_until")
+    if pilot.organisation == authority:
+        msg = f"{authority} is the sandbox's authority: it does not oversee a pilot of its own."
+        raise Invalid(msg, where="pilot")
     return PlanBody(
         id=id_, pilot=pilot.id, participant=pilot.organisation, authority=authority, sandbox=spec.id, release=release.digest,
         specification=spec.digest, criteria=spec.frozen_criteria(measured_runs).digest, isolation=digest_of(spec.isolation),

@@ -295,6 +295,18 @@ def test_an_attempt_that_is_left_out_is_noticed(case: Case) -> None:
     assert found(lie(case, rename), "run run-1", "some are missing")
 
 
+def test_an_organisation_that_agrees_with_itself_is_noticed(case: Case) -> None:
+    plan = canonical(parse_json(case.contents.plan) | {"participant": "ministry"})
+    drafts = drafts_of(case)
+    for number, role in ((SIGNED, "participant"), (SIGNED + 1, "authority")):
+        statement = statements.plan_signature(plan="pln-1", version=1, digest=sha256(plan), role=role, organisation="ministry")
+        drafts[number].envelope = case.keys[role].sign(statement, dsse.IN_TOTO)
+    drafts[ADMITTED].predicate["plan"] = drafts[ADMITTED].about["plan"] = drafts[OVER].about["plan"] = sha256(plan)
+    policy = TrustPolicy({k: replace(key, organisation="ministry") if key.role == "participant" else key for k, key in case.policy.keys.items()})
+    report = case.check(replace(made(case, drafts), plan=plan), policy=policy)
+    assert [str(problem) for problem in report.problems] == ["plan.json: ministry is both sides of it"]
+
+
 def test_a_second_lab_that_is_trusted_too_does_not_speak_for_the_first(case: Case, tmp_path: Path) -> None:
     other = new_key(tmp_path / "other.pem")
     policy = TrustPolicy.of([*case.policy.keys.values(), TrustedKey(other.public_pem, "lab", "another-lab")])

@@ -15,7 +15,7 @@ from livinglab.bootstrap import Lab, open_lab
 from livinglab.dispatch.inline import carry_inline
 from livinglab.dispatch.supervisor import LEASE, Supervisor
 from livinglab.domain.access import Caller
-from livinglab.domain.errors import Conflict, StaleEpoch, Unreachable
+from livinglab.domain.errors import Conflict, Invalid, StaleEpoch, Unreachable
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Attempt, Cause, JobKey, Run, RunState, Step
 from livinglab.domain.sandbox import Role
@@ -401,6 +401,18 @@ def test_a_plan_that_is_not_signed_is_not_resumed_into_force(world: World) -> No
         world.lab.plans.stop(world.authority, plan.id, PlanState.AGREED, "because")
     world.lab.plans.stop(world.authority, world.plan, PlanState.SUSPENDED, "a doubt")
     assert world.lab.plans.stop(world.authority, world.plan, PlanState.AGREED, "it was none").state is PlanState.AGREED
+
+
+def test_an_authority_does_not_agree_with_itself(world: World) -> None:
+    with world.lab.store.transaction(read_only=True) as tx:
+        agreed = tx.plan(world.plan)
+        pilot = tx.pilot(agreed.body.pilot) if agreed else None
+    assert pilot
+    as_participant = world.authority.model_copy(update={"roles": {"tiny": Role.PARTICIPANT}})
+    image = world.lab.images.upload(as_participant, [image_archive(text=b"pilot")]).digest
+    own = world.lab.applications.submit(as_participant, pilot.manifest.model_dump(mode="json"), image)
+    with pytest.raises(Invalid, match="does not oversee a pilot of its own"):
+        world.lab.plans.propose(as_participant, {"pilot": own.id, "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2099-01-01"})
 
 
 def test_an_attempt_that_waits_to_be_tried_again_is_cancelled_by_whoever_takes_it_up(world: World) -> None:
