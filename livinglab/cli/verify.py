@@ -21,6 +21,7 @@ from livinglab.cli import echo_json
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(dossier: Path, policy_file: Path, head: str | None, *, as_json: bool) -> None:
     """Check DOSSIER: every digest, signature, place in the chain, and the verdict, judged again. Exit code 1 if anything does not hold."""
+    from livinglab.evidence.ledger import printable
     from livinglab.evidence.policy import TrustPolicy
     from livinglab.evidence.verify import verify as check
 
@@ -31,7 +32,7 @@ def verify(dossier: Path, policy_file: Path, head: str | None, *, as_json: bool)
         for problem in report.problems:
             click.secho(f"✗ {problem}", fg="red")
         for name, fact in report.facts.items():
-            click.echo(f"  {name}: {fact}")
+            click.echo(printable(f"  {name}: {fact}"))
         if report.ok:
             click.secho(f"✓ {dossier.name} holds.", fg="green")
         else:

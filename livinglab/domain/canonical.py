@@ -61,6 +61,15 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
+def _no_number(name: str) -> float:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)
+
+
 def parse_json(data: bytes | str) -> Any:
-    """JSON in which no object names a key twice: such a one means two things at once. `ValueError` otherwise."""
-    return json.loads(data, object_pairs_hook=_no_duplicates)
+    """JSON, in UTF-8, in which no object names a key twice: such a one means two things at once. `ValueError` otherwise.
+
+    Python's own reader guesses UTF-16 and UTF-32, drops a byte-order mark, and takes NaN; others would read something else, or nothing.
+    """
+    text = data if isinstance(data, str) else data.decode("utf-8")
+    return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_number)

@@ -138,8 +138,8 @@ def check_criteria(criteria: tuple[Criterion, ...], family: TaskFamily, slices: 
 
     Raises:
         Invalid: with the place (`criteria[3].metric`) of the first fault: an id given twice, an unknown metric, slice or
-            baseline, a threshold outside the metric's range, a direction against the metric's sense, or two gates on the
-            same measurement that exclude each other.
+            baseline, a threshold outside the metric's range, a direction against the metric's sense, two methods for
+            the bounds of one measurement, or two gates on it that exclude each other.
     """
     if not criteria:
         msg = "a specification without criteria decides nothing."
@@ -187,6 +187,9 @@ def _check_contradictions(criteria: tuple[Criterion, ...]) -> None:
         for earlier_index, earlier in enumerate(criteria[:index]):
             same = (earlier.metric, earlier.slice, earlier.baseline and earlier.baseline.name) == (
                 later.metric, later.slice, later.baseline and later.baseline.name)  # fmt: skip
+            if same and later.compare == earlier.compare == "bound" and later.interval.method != earlier.interval.method:
+                msg = f"{later.metric} in slice {later.slice!r} has one method, and criteria[{earlier_index}] ({earlier.id!r}) asks for another."
+                raise Invalid(msg, where=f"criteria[{index}].interval.method")
             if not same or Severity.ADVISORY in (earlier.severity, later.severity):
                 continue
             low = max(_acceptable(earlier)[0], _acceptable(later)[0])

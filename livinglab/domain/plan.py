@@ -42,7 +42,10 @@ class PlanBody(Frozen):
     valid_until: date
 
     @model_validator(mode="after")
-    def _dates(self) -> Self:
+    def _consistent(self) -> Self:
+        if self.participant == self.authority:
+            msg = f"{self.participant} cannot be both sides of a plan"
+            raise ValueError(msg)
         if self.valid_until < self.valid_from:
             msg = f"valid_until {self.valid_until} is before valid_from {self.valid_from}"
             raise ValueError(msg)

@@ -136,6 +136,8 @@ def _decide(criterion: Criterion, level: float, m: Measurement) -> tuple[Verdict
         return Verdict.NOT_EVALUABLE, "the harness reported no interval"
     if m.interval.level < level - 1e-12:
         return Verdict.NOT_EVALUABLE, f"the interval's level {m.interval.level:.4f} is below the {level:.4f} that the plan demands"
+    if m.interval.method != criterion.interval.method:
+        return Verdict.NOT_EVALUABLE, f"the interval was made by {m.interval.method}, and {criterion.interval.method} was agreed"
     return _compare_bounds(criterion, m.interval)
 
 

@@ -52,8 +52,7 @@ class DossierContents:
 def write_dossier(path: Path, contents: DossierContents) -> str:
     """Write the archive; return its digest."""
     files = _files(contents)
-    files[PAGE] = render(contents.plan, contents.release, contents.documents, contents.withheld).encode()
-    files[METADATA] = _metadata(contents, files)
+    files |= pages(contents, files)
     files[MANIFEST] = canonical({name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -65,6 +64,12 @@ def write_dossier(path: Path, contents: DossierContents) -> str:
     data = buffer.getvalue()
     path.write_bytes(data)
     return sha256(data)
+
+
+def pages(contents: DossierContents, files: dict[str, bytes]) -> dict[str, bytes]:
+    """What is made from the rest of the archive, and proves nothing by itself: the page for people, and the crate's metadata."""
+    page = render(contents.plan, contents.release, contents.documents, contents.withheld).encode()
+    return {PAGE: page, METADATA: _metadata(contents, {**files, PAGE: page})}
 
 
 def _files(c: DossierContents) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -27,7 +27,7 @@ def load_public(pem: bytes) -> Ed25519PublicKey:
         raise Invalid(msg, where="key")
     try:
         key = load_pem_public_key(pem)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         msg = "not a public key in PEM."
         raise Invalid(msg, where="key", hint="Make one: livinglab key new.") from error
     if not isinstance(key, Ed25519PublicKey):

@@ -49,7 +49,12 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return printable(f"{self.where}: {self.what}")
+
+
+def printable(text: str) -> str:
+    """For a terminal: what a stranger wrote neither moves the cursor nor turns the line around."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_chain(entries: Sequence[Entry], chain: str) -> list[Problem]:
@@ -66,6 +71,8 @@ def check_chain(entries: Sequence[Entry], chain: str) -> list[Problem]:
             problems.append(Problem(where, f"not an entry ({error})"))
             previous = sha256(entry.data)
             continue
+        if header["v"] != 1:
+            problems.append(Problem(where, f"it is of version {header['v']!r}, which means nothing yet"))
         if header["sequence"] != index:
             problems.append(Problem(where, f"it says that it is number {header['sequence']}: an entry is missing, added or out of order"))
         if header["previous"] != previous:

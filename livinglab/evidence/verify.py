@@ -5,8 +5,9 @@ Every problem says what and where. Hostile input is a problem too, never an exce
 
 import hashlib
 import hmac
-import json
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,15 +17,19 @@ from livinglab.domain.canonical import canonical, parse_json, sha256
 from livinglab.domain.errors import EvidenceBroken, LivingLabError
 from livinglab.evidence import dossier as names
 from livinglab.evidence import dsse, merkle, statements
+from livinglab.evidence.attempts import Runs, Stated, Told
+from livinglab.evidence.keys import key_id_of
 from livinglab.evidence.ledger import Entry, Problem, check_chain
 from livinglab.evidence.policy import PREDICATES, TrustPolicy
 
 MAX_FILES = 20_000
 MAX_BYTES = 512 << 20
 _KIND_OF = {predicate: kind for kind, predicate in statements.KINDS.items()}
-_PINNED = {"image": "pilot_image", "manifest": "manifest", "criteria": "criteria", "release": "release", "isolation": "isolation",
-           "harness": "harness_image", "commitment": "commitment"}  # fmt: skip
-"""Field of an admission statement → field of the plan that it must equal."""
+_FIXED = frozenset({names.PLAN, names.RELEASE, names.WITHHELD, names.PROOF, names.CHECKPOINT, names.PAGE, names.METADATA, names.MANIFEST})
+_NO_DOCUMENTS = frozenset({"plan", "pilot", "harness", "criteria"})
+"""What statements are about, besides the documents of their attempt."""
+_LOCAL = struct.Struct("<4s5H3I2H")
+_END = struct.Struct("<4s4H2IH")
 
 
 @dataclass
@@ -67,19 +72,20 @@ class _Hopeless(Exception):
 
 
 def _read(path: Path, report: Report) -> dict[str, bytes]:
-    """The archive's files, bounded, each name once and plain."""
+    """The archive's files, bounded, each name once and plain, and nothing else in it."""
     files: dict[str, bytes] = {}
     left = MAX_BYTES
+    if path.stat().st_size > MAX_BYTES:
+        report.add(path.name, f"it is larger than {MAX_BYTES} bytes")
+        raise _Hopeless
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) > MAX_FILES:
+            if len(archive.infolist()) > MAX_FILES:
                 report.add(path.name, f"it has more than {MAX_FILES} files")
                 raise _Hopeless
-            for member in members:
+            for member in archive.infolist():
                 name = member.filename
-                plain = not name.startswith("/") and ".." not in name.split("/") and "\\" not in name and not member.is_dir()
-                if not plain or (member.external_attr >> 16) & 0o170000 not in (0, 0o100000):
+                if not _plain(member):
                     report.add(name, "it is not a plain file within the archive")
                     continue
                 if name in files:
@@ -92,10 +98,39 @@ def _read(path: Path, report: Report) -> dict[str, bytes]:
                     report.add(name, f"the archive unpacks to more than {MAX_BYTES} bytes")
                     raise _Hopeless
                 files[name] = data
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+            if not _seamless(path, archive):
+                report.add(path.name, "it holds bytes besides its files: other programs may see other files in it")
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, zlib.error, struct.error) as error:
         report.add(path.name, f"it cannot be unpacked ({error})")
         raise _Hopeless from error
     return files
+
+
+def _plain(member: zipfile.ZipInfo) -> bool:
+    """A file, no link or folder, that unpacks below wherever it is unpacked, by a method that every program knows."""
+    name = member.filename
+    inside = not name.startswith("/") and ".." not in name.split("/") and "\\" not in name and not member.is_dir()
+    usual = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return inside and usual and (member.external_attr >> 16) & 0o170000 in (0, 0o100000)
+
+
+def _seamless(path: Path, archive: zipfile.ZipFile) -> bool:
+    """Is every byte one of a file that the directory lists, or of the directory? And do the files' own headers say what it says?
+
+    Programs differ in which of the two they believe, and in what they make of bytes before, between and after.
+    """
+    place, data = 0, path.read_bytes()
+    for member in sorted(archive.infolist(), key=lambda m: m.header_offset):
+        _sig, _v, flags, method, _time, _date, crc, packed, size, name, extra = _LOCAL.unpack_from(data, place)
+        told = (place, flags, method, crc, packed, size, extra, b"", b"")
+        listed = (member.header_offset, member.flag_bits, member.compress_type, member.CRC, member.compress_size, member.file_size, 0, member.extra,
+                  member.comment)  # fmt: skip
+        if told != listed:
+            return False
+        place += _LOCAL.size + name + packed
+    signature, *_disks, total, size, start, comment = _END.unpack(data[-_END.size :])
+    directory = (signature, total, comment) == (b"PK\5\6", len(archive.infolist()), 0) and start == place == archive.start_dir
+    return directory and place + size + _END.size == len(data)
 
 
 class _Check:
@@ -103,8 +138,10 @@ class _Check:
         self.report = report
         self.policy = policy
         self.files = files
-        self.stated: list[tuple[int, str, dict[str, Any], dict[str, str]]] = []
-        """(entry, kind, predicate, subjects) of what the lab signed."""
+        self.stated: list[Stated] = []
+        """What the lab signed, in order."""
+        self.labs: set[str] = set()
+        """The organisations whose keys signed as the lab."""
 
     def everything(self, head: str | None) -> None:
         self._check_manifest()
@@ -113,6 +150,7 @@ class _Check:
                 self.report.add(name, "it is missing")
         if self.report.problems and any(p.what == "it is missing" for p in self.report.problems):
             raise _Hopeless
+        self.withheld = parse_json(self.files[names.WITHHELD])
         self.plan = parse_json(self.files[names.PLAN])
         self.plan_digest = sha256(self.files[names.PLAN])
         self.release = parse_json(self.files[names.RELEASE])
@@ -125,11 +163,15 @@ class _Check:
             self._check_checkpoint()
         except EvidenceBroken as error:
             self.report.add(error.where or names.CHECKPOINT, error.what)
+        if len(self.labs) > 1:
+            self.report.add("ledger", f"several labs signed it ({', '.join(sorted(self.labs))}): one does not speak for another")
         self._check_runs()
         self._check_documents()
         self._check_head(head)
         self.report.facts["entries"] = len(self.entries)
         self.report.facts["visibility"] = self.release["spec"]["data"]["visibility"]
+        self._check_names()
+        self._check_pages()
 
     def _check_manifest(self) -> None:
         manifest = parse_json(self.files.get(names.MANIFEST, b"{}"))
@@ -143,6 +185,30 @@ class _Check:
                 self.report.add(name, "its contents are not those that the manifest lists")
         if canonical(manifest) != self.files.get(names.MANIFEST):
             self.report.add(names.MANIFEST, "it is missing, or not canonical")
+
+    def _check_names(self) -> None:
+        """The manifest is signed by nobody, so what it lists is not thereby a part of the evidence."""
+        ledger = {f"ledger/{number:06d}.{part}.json" for number in range(len(self.entries)) for part in ("entry", "body")}
+        keys = {f"keys/{key_id}.pem": key_id for key_id in self.policy.keys}
+        known = _FIXED | ledger | set(keys)
+        for name, data in self.files.items():
+            if name in keys and key_id_of(data) != keys[name]:
+                self.report.add(name, "it is not the key that its name says")
+            elif not name.startswith("documents/") and name not in known:
+                self.report.add(name, "it does not belong here: no part of a dossier, and no key of somebody trusted, has this name")
+
+    def _check_pages(self) -> None:
+        """What people and other programs read says what the evidence says: it is made again, and compared."""
+        contents = names.DossierContents(
+            plan=self.files[names.PLAN], release=self.files[names.RELEASE], ledger=self.entries, documents=self._documents(), withheld=self.withheld,
+            checkpoint=b"", leaf_index=0, leaf_salt=b"", proof=[])  # fmt: skip
+        made = names.pages(contents, {n: d for n, d in self.files.items() if n not in (names.PAGE, names.METADATA, names.MANIFEST)})
+        for name, data in made.items():
+            if self.files.get(name) != data:
+                self.report.add(name, "it is not what this version of the lab makes of the evidence: do not read it as such")
+
+    def _documents(self) -> dict[str, bytes]:
+        return {name.removeprefix("documents/"): data for name, data in self.files.items() if name.startswith("documents/")}
 
     def _entries(self) -> list[Entry]:
         found = sorted(name for name in self.files if name.startswith("ledger/") and name.endswith(".entry.json"))
@@ -181,7 +247,7 @@ class _Check:
                 return
             self._check_binding(where, header, statement["predicate"]["binding"])
             subjects = {s["name"]: "sha256:" + s["digest"]["sha256"] for s in statement["subject"]}
-            self.stated.append((number, kind, statement["predicate"], subjects))
+            self.stated.append(Stated(number, kind, statement["predicate"], subjects, at))
         except EvidenceBroken as error:
             self.report.add(error.where or where, error.what)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -196,6 +262,7 @@ class _Check:
         predicate = statements.parse_statement(payload, where)["predicateType"]
         if predicate not in PREDICATES[role]:
             raise EvidenceBroken(f"a {role} may not sign {predicate!r}", where=where)
+        self.labs.add(key.organisation)
         return payload
 
     def _check_binding(self, where: str, header: dict[str, Any], binding: dict[str, Any]) -> None:
@@ -220,6 +287,8 @@ class _Check:
                 self.report.add(names.PLAN, f"no trusted key signed it for the {role}")
         if len(set(signers.values())) != len(signers):
             self.report.add(names.PLAN, "both sides signed with one key")
+        if self.plan["participant"] == self.plan["authority"]:
+            self.report.add(names.PLAN, f"{self.plan['participant']} is both sides of it")
         if sha256(self.files[names.RELEASE]) != self.plan["release"]:
             self.report.add(names.RELEASE, "it is not the release that the plan names")
         self.report.facts["signed by"] = {role: self.policy.keys[key].organisation for role, key in signers.items()}
@@ -244,6 +313,7 @@ class _Check:
         key, at = self.policy.keys[signed[0]], datetime.fromisoformat(predicate["at"])
         if statements.parse_statement(payload, where)["predicateType"] != statements.CHECKPOINT or not key.holds_at(at):
             self.report.add(where, "it is no checkpoint of a lab that is trusted")
+        self.labs.add(key.organisation)
         proof = parse_json(self.files[names.PROOF])
         leaf = hmac.new(bytes.fromhex(proof["salt"]), self._head().encode(), hashlib.sha256).digest()
         path = [bytes.fromhex(node) for node in proof["path"]]
@@ -266,36 +336,26 @@ class _Check:
 
     def _check_runs(self) -> None:
         """Each attempt: admitted under this plan before anything else; isolated; measured; and judged as the criteria demand."""
-        attempts: dict[str, dict[str, list[tuple[int, dict[str, Any], dict[str, str]]]]] = {}
-        for number, kind, predicate, subjects in self.stated:
-            attempts.setdefault(predicate["binding"]["attempt"], {}).setdefault(kind, []).append((number, predicate, subjects))
-        self.report.facts["attempts"] = {name: self._check_attempt(name, told) for name, told in attempts.items()}
-        queued = (entry for entry in self.entries if entry.header["kind"] == "run-queued")
-        ordinals = [json.loads(entry.body)["predicate"]["data"]["ordinal"] for entry in queued]
-        if ordinals != list(range(1, len(ordinals) + 1)):
-            self.report.add("ledger", f"the runs are numbered {ordinals}: some are missing or out of order")
+        attempts: dict[str, Told] = {}
+        for s in self.stated:
+            binding = s.predicate["binding"]
+            told = attempts.setdefault(str(binding["attempt"]), Told(str(binding["attempt"]), str(binding["run"])))
+            if told.run != binding["run"]:
+                self.report.add(s.where, f"it is about attempt {told.name}, and not of run {told.run}")
+            told.statements.append(s)
+        runs = Runs(self.plan, self.plan_digest, bool(self.release["spec"]["harness"]["prepare"]), self.entries, attempts)
+        self.report.facts["attempts"] = {name: self._check_attempt(runs, told) for name, told in attempts.items()}
+        self.report.problems += runs.problems()
 
-    def _check_attempt(self, name: str, told: dict[str, list[tuple[int, dict[str, Any], dict[str, str]]]]) -> dict[str, Any]:
+    def _check_attempt(self, runs: Runs, told: Told) -> dict[str, Any]:
         fact: dict[str, Any] = {}
-        first = min(number for found in told.values() for number, _p, _s in found)
-        for number, predicate, _subjects in told.get("admission", []):
-            for claimed, pinned in _PINNED.items():
-                if predicate[claimed] != self.plan[pinned]:
-                    self.report.add(f"ledger entry {number}", f"it admits {claimed} {predicate[claimed]}, and the plan says {self.plan[pinned]}")
-            if predicate["plan"] != self.plan_digest:
-                self.report.add(f"ledger entry {number}", "it admits under another plan")
-            fact["ordinal"] = predicate["ordinal"]
-        if ("execution" in told or "measurement" in told) and (not told.get("admission") or told["admission"][0][0] != first):
-            self.report.add(f"attempt {name}", "it was carried out without having been admitted first")
-        isolated = [predicate["holds"] for _n, predicate, _s in told.get("isolation", [])]
-        if "verdict" in told and (not isolated or not all(isolated)):
-            self.report.add(f"attempt {name}", "it has a verdict, and its isolation was not proven")
-        fact["isolated"] = bool(isolated) and all(isolated)
-        for number, predicate, subjects in told.get("verdict", []):
-            fact["verdict"] = self._replay(f"ledger entry {number}", name, predicate, subjects)
-        outcome = told.get("outcome", [])
-        if outcome:
-            fact |= {"state": outcome[-1][1]["state"], "seen dead": outcome[-1][1]["seenDeadAt"]}
+        for s in told.all_of("admission"):
+            fact["ordinal"] = s.predicate["ordinal"]
+        fact["isolated"] = runs.isolated(told)
+        for s in told.all_of("verdict"):
+            fact["verdict"] = self._replay(s.where, told.name, s.predicate, s.subjects)
+        for s in told.all_of("outcome"):
+            fact |= {"state": s.predicate["state"], "seen dead": s.predicate["seenDeadAt"]}
         return fact
 
     def _replay(self, where: str, attempt: str, predicate: dict[str, Any], subjects: dict[str, str]) -> str:
@@ -318,19 +378,33 @@ class _Check:
             self.report.add(
                 where, f"the verdict does not follow: the criteria and measurements give {replayed.verdict}, {predicate['verdict']} is claimed"
             )
+        if predicate["results"] != [{"criterion": r.criterion, "severity": r.severity, "verdict": r.verdict} for r in replayed.results]:
+            self.report.add(where, "the verdicts that it states per criterion do not follow from criteria and measurements")
         return str(predicate["verdict"])
 
     def _check_documents(self) -> None:
-        """Every document is one that a signed statement names, by digest; what is withheld likewise."""
-        named: dict[str, str] = {}
-        for _number, _kind, predicate, subjects in self.stated:
-            named |= {f"{predicate['binding']['attempt']}/{name}": digest for name, digest in subjects.items()}
-        for path, data in self.files.items():
-            name = path.removeprefix("documents/")
-            if name != path and named.get(name) != sha256(data):
-                self.report.add(path, "no signed statement names these contents" if name in named else "no signed statement names it")
-        withheld = parse_json(self.files[names.WITHHELD])
-        for name, digest in withheld.items():
-            if name in named and named[name] != digest:
+        """Every document is one that a signed statement names, by digest, and every one that is named is here, or withheld."""
+        named, documents = self._named(), self._documents()
+        for name, data in documents.items():
+            if named.get(name) != sha256(data):
+                self.report.add(f"documents/{name}", "no signed statement names these contents" if name in named else "no signed statement names it")
+        attempts = {name.partition("/")[0] for name in named}
+        for name, digest in self.withheld.items():
+            if named.get(name, digest) != digest:
                 self.report.add(names.WITHHELD, f"the digest that it gives for {name} is not the one that was signed")
-        self.report.facts["withheld"] = len(withheld)
+            if name.partition("/")[0] not in attempts:
+                self.report.add(names.WITHHELD, f"it lists {name}, of an attempt that nothing is stated about")
+        for name in named:
+            if name.partition("/")[2] not in _NO_DOCUMENTS and name not in documents and name not in self.withheld:
+                self.report.add(f"documents/{name}", "it is missing: a signed statement names it, and it is not listed as withheld")
+        self.report.facts["withheld"] = len(self.withheld)
+
+    def _named(self) -> dict[str, str]:
+        """`<attempt>/<name>` → digest, of everything that a signed statement is about."""
+        named: dict[str, str] = {}
+        for s in self.stated:
+            for subject, digest in s.subjects.items():
+                name = f"{s.predicate['binding']['attempt']}/{subject}"
+                if named.setdefault(name, digest) != digest:
+                    self.report.add(s.where, f"an earlier statement gives another digest for {name}")
+        return named

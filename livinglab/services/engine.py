@@ -128,7 +128,9 @@ class Engine:
         return ()
 
     def _check_admission(self, tx: Tx, s: Situation) -> None:
-        reasons = why_not_admitted(tx, s.plan, s.run.site, self.recorder.clock.now().date(), s.run)
+        """Asked of the plan as it is in this transaction: it may have been stopped since the situation was read."""
+        plan = tx.plan(s.plan.id) or s.plan
+        reasons = why_not_admitted(tx, plan, s.run.site, self.recorder.clock.now().date(), s.run)
         if reasons:
             msg = "the run may not start"
             raise Refused(msg, reasons=reasons)
@@ -254,10 +256,9 @@ class Engine:
         """
         key = s.key(spec.containers[0].role)
         entry = s.journal.get(step)
-        if entry is None:
-            self.journal.begin(s, step, {}, also)
-            self.boundary(f"{step}:intent")
         if entry is None or "handle" not in entry.data:
+            self.journal.begin(s, step, {}, also)  # also where there is an intent: it may be of days ago, and the plan over since
+            self.boundary(f"{step}:intent")
             handle = self.site.submit(spec, key)
             self.boundary(f"{step}:submitted")
             self.journal.note(s, step, {"handle": handle.id, "created": handle.created}, lambda tx, subject: self._tell_started(tx, s, subject, step))
@@ -300,6 +301,8 @@ class Engine:
         collected = outcomes.collect(self.site, self.artifacts, s.key(role), self.work)
         attestation = self.attest(spec.profile, spec, collected.report, collected.site_view, collected.exit_code)
         document = outcomes.store_attestation(self.artifacts, s.key(role), attestation)
+        with self.store.transaction() as tx:
+            collected.keep_log(tx)  # before anything is judged of it: where the harness failed, it is all that says why
         outcomes.check_harness(collected, attestation, role)
         if role == "decode":
             outcomes.check_decoded(collected, self.artifacts)
@@ -308,8 +311,8 @@ class Engine:
         self.boundary(f"{step}:stored")
 
         def state(tx: Tx, subject: Subject) -> None:
-            collected.keep_log(tx)
-            self.recorder.state(tx, subject, "isolation", {"harness": s.release.harness_image, document.name: document.digest},
+            left = {} if role == "measure" else collected.about()
+            self.recorder.state(tx, subject, "isolation", {"harness": s.release.harness_image, document.name: document.digest, **left},
                                 outcomes.isolation(spec, attestation))  # fmt: skip
             if role == "measure":
                 self.recorder.state(tx, subject, "measurement", collected.about(), outcomes.measurement(s, collected))

@@ -13,7 +13,8 @@ from livinglab.domain.access import Document
 from livinglab.domain.canonical import canonical, digest_of
 from livinglab.domain.errors import IsolationNotProven, NotFound, PilotFault, PlatformFault
 from livinglab.domain.isolation import Area, Attestation, Finding
-from livinglab.domain.run import Cause, Failure, JobKey
+from livinglab.domain.run import Cause, Failure, JobKey, Step
+from livinglab.domain.sandbox import Channel, Role
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts, JobSpec, Outcome, Site, Tx
@@ -159,14 +160,18 @@ def pilot_failure(s: Situation, collected: Collected) -> Failure | None:
     if collected.data["output_problem"]:
         return Failure(cause=Cause.PILOT, code="output-unusable", sentence=f"The pilot's outputs cannot be used: {collected.data['output_problem']}")
     if collected.exit_code:
-        tail = collected.log[-_TAIL:].decode(errors="replace").strip()
-        said = f" Its log ends: {tail}" if tail else " It wrote no log."
+        said = _end_of_log(collected) if s.release.spec.disclosure.allows(Channel.LOGS, Role.PARTICIPANT) else ""
         return Failure(cause=Cause.PILOT, code="exit-code", sentence=f"The pilot exited with code {collected.exit_code}; 0 was expected.{said}")
     table = s.release.spec.family.output
     if not any(name in collected.outputs for name in (f"{table}.parquet", f"{table}.csv")):
         found = ", ".join(sorted(collected.outputs)) or "nothing"
         return Failure(cause=Cause.PILOT, code="output-missing", sentence=f"The pilot wrote no /out/{table}.parquet or {table}.csv (found: {found}).")
     return None
+
+
+def _end_of_log(collected: Collected) -> str:
+    tail = collected.log[-_TAIL:].decode(errors="replace").strip()
+    return f" Its log ends: {tail}" if tail else " It wrote no log."
 
 
 def _limit_failure(collected: Collected, limit: str, s: Situation | None = None) -> Failure:
@@ -185,6 +190,8 @@ def _limit_failure(collected: Collected, limit: str, s: Situation | None = None)
 def check_harness(collected: Collected, attestation: Attestation, role: HarnessRole) -> None:
     """A harness that fails is the lab's fault, except where the decoder choked on a pilot's bytes.
 
+    The sentence says nothing of its log: a harness has seen the hidden data, and everybody who sees the run reads the sentence.
+
     Raises:
         IsolationNotProven, PlatformFault, PilotFault
     """
@@ -197,8 +204,7 @@ def check_harness(collected: Collected, attestation: Attestation, role: HarnessR
     if role == "decode" and collected.limit:
         msg = f"the outputs could not be decoded within the limits ({ended})."
         raise PilotFault(msg)
-    tail = collected.log[-_TAIL:].decode(errors="replace").strip()
-    msg = f"the harness failed at {role}: {ended}. Its log ends: {tail}"
+    msg = f"the harness failed at {role}: {ended}. Its log is kept for those who oversee the sandbox."
     raise PlatformFault(msg)
 
 
@@ -245,13 +251,14 @@ def check_measurements(collected: Collected, artifacts: Artifacts) -> Measuremen
 
 
 def admission(s: Situation, tx: Tx) -> dict[str, Any]:
-    """Under which plan, as which run of it, and of how many of that organisation's before."""
+    """Under which plan, as which run of it, and of how many of that organisation's before; and whose outputs it measures again, if it does."""
     body = s.plan.body
     return {
         "plan": s.plan.digest, "pilot": s.pilot.id, "image": s.pilot.image, "manifest": s.pilot.manifest.digest, "criteria": body.criteria,
         "release": body.release, "isolation": body.isolation, "harness": body.harness_image, "commitment": body.commitment, "site": s.run.site,
         "ordinal": s.run.ordinal, "measuredRuns": body.measured_runs,
         "runsBefore": tx.runs_before(s.run.organisation, s.run.sandbox, s.run.created_at),
+        "reusedFrom": (s.done(Step.ATTEST) or {}).get("reused_from"),
     }  # fmt: skip
 
 
@@ -271,10 +278,10 @@ def execution(s: Situation, collected: Collected) -> dict[str, Any]:
 
 
 def measurement(s: Situation, collected: Collected) -> dict[str, Any]:
-    """By which harness, on which hidden data, against which criteria."""
+    """By which harness, of which outputs, on which hidden data, against which criteria."""
     return {
         "harness": s.release.harness_image, "hiddenData": s.plan.body.hidden_data, "criteria": s.plan.body.criteria,
-        "replicates": s.plan.body.replicates,
+        "replicates": s.plan.body.replicates, "outputs": (s.done(Step.COLLECT) or {})["outputs"],
         "ordinal": s.run.ordinal, "measurements": collected.outputs["measurements.json"], "visibility": s.release.spec.data.visibility,
     }  # fmt: skip
 

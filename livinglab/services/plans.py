@@ -119,11 +119,15 @@ class Plans:
 
         Raises:
             Forbidden: only the authority suspends, resumes and terminates; only the parties complete.
+            Conflict: that may not follow; a plan that is not signed is not resumed into force.
         """
         with self.store.transaction() as tx:
             plan = visible_plan(tx, caller, id_)
             sides = (Role.AUTHORITY, Role.PARTICIPANT) if state is PlanState.COMPLETED else (Role.AUTHORITY,)
             caller.need(plan.body.sandbox, *sides)
+            if state is PlanState.AGREED and plan.state is PlanState.PROPOSED:
+                msg = f"plan {plan.id} is proposed; what brings it into force is both sides' signatures."
+                raise Conflict(msg)
             changed = plan.to(state)
             tx.update_plan(changed, plan)
             self.recorder.transition(tx, plan_subject(plan), f"plan-{state}", {"plan": plan.digest, "by": caller.organisation, "reason": reason})
@@ -162,6 +166,9 @@ def freeze(proposal: Proposal, pilot: Pilot, release: Release, authority: str, i
     if proposal.valid_until < proposal.valid_from:
         msg = f"{proposal.valid_until} is before {proposal.valid_from}."
         raise Invalid(msg, where="valid_until")
+    if pilot.organisation == authority:
+        msg = f"{authority} is the sandbox's authority: it does not oversee a pilot of its own."
+        raise Invalid(msg, where="pilot")
     return PlanBody(
         id=id_, pilot=pilot.id, participant=pilot.organisation, authority=authority, sandbox=spec.id, release=release.digest,
         specification=spec.digest, criteria=spec.frozen_criteria(measured_runs).digest, isolation=digest_of(spec.isolation),

@@ -60,7 +60,7 @@ class Sealing:
             for step in (Step.PREPARE, Step.STAGE, Step.EXECUTE, Step.COLLECT, Step.ATTEST):
                 entry = s.journal.get(step)
                 if entry:
-                    data = {**entry.data, "reused_from": s.attempt.id}
+                    data = {"reused_from": s.attempt.id, **entry.data}  # of a third attempt, too, it is the first
                     tx.write_journal(entry.model_copy(update={"attempt": successor.id, "data": data}), successor.epoch)
         tx.update_run(run.model_copy(update={"attempts": successor.number}), run)
         return True

@@ -65,6 +65,13 @@ def test_gates_that_exclude_each_other_are_rejected(document: dict[str, Any]) ->
     assert caught.value.where == f"criteria[{len(document['criteria']) - 1}]"
 
 
+def test_two_methods_for_the_bounds_of_one_measurement_are_rejected(document: dict[str, Any]) -> None:
+    document["criteria"].append({**criterion(document, "discrimination"), "id": "again", "interval": {"method": "influence-multiplier"}})
+    with pytest.raises(Invalid, match="asks for another") as caught:
+        SandboxSpec.model_validate(document)
+    assert caught.value.where == f"criteria[{len(document['criteria']) - 1}].interval.method"
+
+
 @pytest.mark.parametrize("change", [
     {"threshold": None}, {"threshold": {"low": 0.5, "high": 0.6}}, {"interval": {"method": "none"}}, {"interval": {"method": "guess"}},
     {"rationale": "no"}, {"unheard": 1}, {"threshold": float("nan")}, {"severity": "maybe"}, {"min_events": -1},

@@ -25,10 +25,16 @@ def criteria(*given_: Criterion, runs: int = 1) -> CriteriaSet:
 
 
 def measurement(
-    value: float | None = 0.8, lower: float | None = 0.78, upper: float | None = 0.82, *, level: float = 0.95, **changes: Any
+    value: float | None = 0.8,
+    lower: float | None = 0.78,
+    upper: float | None = 0.82,
+    *,
+    level: float = 0.95,
+    method: str = "bootstrap-percentile",
+    **changes: Any,
 ) -> Measurement:
     plain: dict[str, Any] = {"metric": "uno_c", "value": value, "n": 1000, "events": 300, "non_events": 600,
-                             "interval": Interval(lower=lower, upper=upper, level=level, method="m")}  # fmt: skip
+                             "interval": Interval(lower=lower, upper=upper, level=level, method=method)}  # fmt: skip
     return Measurement.model_validate(plain | changes)
 
 
@@ -94,6 +100,12 @@ def test_absence_and_repetition_never_pass() -> None:
 def test_a_level_below_the_one_that_the_plan_froze_is_not_evaluable() -> None:
     assert verdict_of(criterion(), measurement(level=0.95), runs=3) is Verdict.NOT_EVALUABLE
     assert verdict_of(criterion(), measurement(level=1 - 0.05 / 3), runs=3) is Verdict.PASS
+
+
+def test_an_interval_by_another_method_than_the_one_that_was_agreed_is_not_evaluable() -> None:
+    assert verdict_of(criterion(), measurement(method="influence-multiplier")) is Verdict.NOT_EVALUABLE
+    assert verdict_of(criterion(interval={"method": "influence-multiplier"}), measurement(method="influence-multiplier")) is Verdict.PASS
+    assert verdict_of(criterion(compare="point", interval={"method": "none"}), measurement(method="influence-multiplier")) is Verdict.PASS
 
 
 def test_a_set_is_as_bad_as_its_worst_gate_and_advisories_never_count() -> None:

@@ -112,8 +112,11 @@ def case(tmp_path: Path) -> Case:
     plan = make_plan(release)
     body, plan_digest = plan.encode()
     measured = canonical(MeasurementFile(measurements=make_measurements()))
-    verdict = canonical(judge(release.spec.frozen_criteria(3), make_measurements()))
     isolation = canonical({"holds": True})
+    outputs = {"predictions.csv": digest("predictions")}
+    judged = judge(release.spec.frozen_criteria(3), make_measurements())
+    verdict = canonical(judged)
+    results = [{"criterion": r.criterion, "severity": r.severity, "verdict": r.verdict} for r in judged.results]
 
     chain = Chain(plan.id, keys["lab"])
     chain.transition("plan-proposed", {"plan": plan_digest})
@@ -125,19 +128,27 @@ def case(tmp_path: Path) -> Case:
     chain.transition("run-queued", {"ordinal": 1, "site": "docker"}, run="run-1")
     chain.state("admission", {"plan": plan_digest, "pilot": plan.pilot_image}, {
         "plan": plan_digest, "image": plan.pilot_image, "manifest": plan.manifest, "criteria": plan.criteria, "release": plan.release,
-        "isolation": plan.isolation, "harness": plan.harness_image, "commitment": plan.commitment, "ordinal": 1})  # fmt: skip
-    chain.state("isolation", {"pilot": plan.pilot_image, "isolation-pilot.json": sha256(isolation)}, {"holds": True})
-    chain.state("execution", {"pilot.log": digest("log")}, {"exitCode": 0})
-    chain.state("measurement", {"measurements.json": sha256(measured)}, {"measurements": sha256(measured)})
+        "isolation": plan.isolation, "harness": plan.harness_image, "commitment": plan.commitment, "site": "docker", "ordinal": 1,
+        "measuredRuns": 3,
+        "reusedFrom": None})  # fmt: skip
+    chain.state("isolation", {"pilot": plan.pilot_image, "isolation-pilot.json": sha256(isolation)}, {"role": "pilot", "holds": True})
+    chain.state("execution", {"pilot.log": digest("log")}, {"image": plan.pilot_image, "exitCode": 0, "outputs": outputs})
+    for role in ("decode", "measure"):
+        chain.state("isolation", {"harness": plan.harness_image, f"isolation-{role}.json": sha256(isolation)}, {"role": role, "holds": True})
+    chain.state("measurement", {"measurements.json": sha256(measured)}, {
+        "measurements": sha256(measured), "outputs": outputs, "harness": plan.harness_image, "hiddenData": plan.hidden_data,
+        "criteria": plan.criteria, "replicates": plan.replicates})  # fmt: skip
     chain.state("verdict", {"verdict.json": sha256(verdict), "measurements.json": sha256(measured), "criteria": plan.criteria},
-                {"verdict": "PASS", "criteria": plan.criteria})  # fmt: skip
-    chain.state("outcome", {"plan": plan_digest}, {"state": "completed", "seenDeadAt": AT.isoformat()})
+                {"verdict": "PASS", "criteria": plan.criteria, "results": results})  # fmt: skip
+    chain.state("outcome", {"plan": plan_digest}, {
+        "state": "completed", "verdict": "PASS", "seenDeadAt": AT.isoformat(), "triedAgain": False})  # fmt: skip
 
     leaves = [b"another chain's", hmac_new(b"s" * 32, chain.entries[-1].digest.encode(), hash_).digest(), b"a third one's"]
     checkpoint = keys["lab"].sign(statements.checkpoint(size=3, root=merkle.root(leaves).hex(), at=AT + timedelta(minutes=1)), dsse.IN_TOTO)
     contents = DossierContents(
         plan=body, release=canonical(release), ledger=chain.entries,
-        documents={f"{ATTEMPT}/measurements.json": measured, f"{ATTEMPT}/verdict.json": verdict, f"{ATTEMPT}/isolation-pilot.json": isolation},
+        documents={f"{ATTEMPT}/measurements.json": measured, f"{ATTEMPT}/verdict.json": verdict,
+                   **{f"{ATTEMPT}/isolation-{role}.json": isolation for role in ("pilot", "decode", "measure")}},
         withheld={f"{ATTEMPT}/pilot.log": digest("log")}, checkpoint=checkpoint, leaf_index=1, leaf_salt=b"s" * 32,
         proof=merkle.inclusion_proof(leaves, 1), public_keys={k.key_id: k.public_pem for k in keys.values()})  # fmt: skip
     return Case(keys=keys, policy=policy, contents=contents, folder=tmp_path)

@@ -132,3 +132,14 @@ def test_the_report_for_people_escapes_what_strangers_wrote(case: Case) -> None:
     assert "&lt;script&gt;" in page
     assert "<b>" not in page
     assert "PASS" in page
+
+
+def test_a_key_of_an_algorithm_that_nobody_knows_is_invalid_and_raises_nothing_else() -> None:
+    pem = b"-----BEGIN PUBLIC KEY-----\nMCowBQYDKiVwAyEA" + b"A" * 42 + b"A=\n-----END PUBLIC KEY-----\n"
+    with pytest.raises(Invalid):
+        load_public(pem)
+
+
+def test_an_envelope_that_is_not_in_utf_8_is_none(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceBroken, match="not a DSSE envelope"):
+        dsse.parse(new_key(tmp_path / "k.pem").sign(b"{}", dsse.IN_TOTO).decode().encode("utf-16"))

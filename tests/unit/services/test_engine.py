@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from livinglab.bootstrap import Lab, open_lab
 from livinglab.dispatch.inline import carry_inline
 from livinglab.dispatch.supervisor import LEASE, Supervisor
 from livinglab.domain.access import Caller
-from livinglab.domain.errors import StaleEpoch, Unreachable
+from livinglab.domain.errors import Conflict, Invalid, StaleEpoch, Unreachable
+from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Attempt, Cause, JobKey, Run, RunState, Step
 from livinglab.domain.sandbox import Role
 from livinglab.evidence import dsse, statements
-from livinglab.evidence.keys import new_key
+from livinglab.evidence.keys import KeySigner, new_key
+from livinglab.evidence.ledger import Entry
+from livinglab.evidence.policy import TrustedKey, TrustPolicy
+from livinglab.evidence.verify import verify
+from livinglab.services import outcomes
 from livinglab.services.engine import Engine
 from livinglab.services.recording import Recorder
 from livinglab.settings import Settings
@@ -27,7 +33,7 @@ from livinglab.testing.fakes import Backend, FakeClock, FakeContainer, FakeSite
 from tests.unit.api.conftest import ROOT, image_archive
 
 COUNTS = {"n": 400, "events": 150, "non_events": 200}
-INTERVAL = {"lower": 0.7, "upper": 0.8, "level": 0.999, "method": "m"}
+INTERVAL = {"lower": 0.7, "upper": 0.8, "level": 0.999, "method": "bootstrap-percentile"}
 MEASUREMENTS = {"measurements": [
     {"metric": "completeness", "value": 1.0, **COUNTS}, {"metric": "uno_c", "value": 0.75, "interval": INTERVAL, **COUNTS},
     {"metric": "observed_expected", "value": 1.0, "interval": {**INTERVAL, "lower": 0.9, "upper": 1.2}, **COUNTS},
@@ -197,7 +203,9 @@ def test_a_failing_harness_is_retried_on_the_same_sealed_outputs(world: World) -
     ended, attempts = world.look(run)
     assert [a.state for a in attempts] == [RunState.FAILED, RunState.COMPLETED]
     assert attempts[0].failure
-    assert "out of luck" in attempts[0].failure.sentence
+    assert "out of luck" not in attempts[0].failure.sentence, "a harness has seen the hidden data"
+    with world.lab.store.transaction(read_only=True) as tx:
+        assert tx.read_log(attempts[0].id, "measure", 0, 100) == b"out of luck\n"
     assert ended.verdict == "PASS"
     assert sum(n for key, n in world.backend.runs.items() if key.role == "pilot") == 1, "the pilot ran once"
 
@@ -292,6 +300,139 @@ def test_an_attempt_that_is_held_is_not_claimed_again_until_its_lease_is_over(wo
     with world.lab.store.transaction() as tx:
         assert tx.claim("docker", "second", world.lab.clock.now(), LEASE, lambda _owner: False) is None
         assert tx.claim("docker", "second", world.lab.clock.now(), LEASE, lambda owner: owner == "first") is not None
+
+
+@pytest.mark.parametrize("logs", [[], ["participant"]])
+def test_the_end_of_a_pilots_log_is_told_only_where_the_participant_may_read_it(world: World, logs: list[str]) -> None:
+    world.request()
+    attempt = world.claim()
+    s = world.engine.journal.situation(attempt.id)
+    disclosure = s.release.spec.disclosure.model_copy(update={"logs": tuple(Role(role) for role in logs)})
+    released = s.release.model_copy(update={"spec": s.release.spec.model_copy(update={"disclosure": disclosure})})
+    collected = outcomes.Collected(key=s.key("pilot"), data={"exit_code": 3, "limit": None, "output_problem": None}, documents=(), report=None,
+                                   site_view=(), log=b"age 81, sex f\n")  # fmt: skip
+    failure = outcomes.pilot_failure(replace(s, release=released), collected)
+    assert failure
+    assert ("age 81" in failure.sentence) == bool(logs)
+
+
+def trusted(world: World, folder: Path) -> TrustPolicy:
+    signer = world.engine.recorder.signer
+    assert isinstance(signer, KeySigner)
+    sides = [
+        TrustedKey((folder / f"{role}.pem.pub").read_bytes(), role, owner) for role, owner in (("participant", "startup"), ("authority", "ministry"))
+    ]
+    return TrustPolicy.of([TrustedKey(signer.public_pem, "lab", "the-lab"), *sides])
+
+
+def test_whatever_becomes_of_runs_their_dossier_holds(world: World, tmp_path: Path) -> None:
+    def stumble(c: FakeContainer) -> int:
+        return 1 if c.spec.argv[-1] == "measure" and not c.key.attempt.endswith(".3") else harness(c)
+
+    world.request("key-completed")
+    world.carry()
+    world.backend.scripts["python3"] = stumble
+    world.request("key-tried-again")
+    world.carry()
+    world.backend.scripts["pilot"] = lambda _c: 3
+    world.request("key-failed")
+    world.carry()
+    world.lab.runs.cancel(world.participant, world.request("key-cancelled").id, "no more")
+    world.site.findings["network"] = False
+    world.request("key-refused")
+    world.carry()
+    for caller in (world.participant, world.authority):
+        world.lab.dossiers.write(caller, world.plan, tmp_path / f"{caller.token}.zip")
+        report = verify(tmp_path / f"{caller.token}.zip", trusted(world, tmp_path))
+        assert report.ok, report.problems
+    attempts = verify(tmp_path / "a.zip", trusted(world, tmp_path)).facts["attempts"]
+    states = [fact.get("state") for fact in attempts.values()]  # the one cancelled before it began has no statement
+    assert states == ["completed", "failed", "failed", "completed", "failed", "refused"]
+
+
+def kinds(world: World) -> list[str]:
+    with world.lab.store.transaction(read_only=True) as tx:
+        return [Entry(data=r.entry, digest=r.digest, body=r.body).header["kind"] for r in tx.ledger(world.plan)]
+
+
+def test_a_plan_that_is_suspended_while_a_run_is_being_admitted_admits_it_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = world.request()
+    has_dataset = world.site.has_dataset
+
+    def meanwhile(digest: str) -> bool:
+        if "plan-suspended" not in kinds(world):
+            world.lab.plans.stop(world.authority, world.plan, PlanState.SUSPENDED, "a doubt")
+        return has_dataset(digest)
+
+    monkeypatch.setattr(world.site, "has_dataset", meanwhile)
+    world.carry()
+    assert "admission" not in kinds(world)
+    assert world.look(run)[0].state is RunState.REFUSED
+
+
+def test_a_pilot_that_was_not_started_before_the_plan_ended_is_not_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = world.request()
+    attempt = world.claim()
+    with monkeypatch.context() as away:
+        away.setattr(world.site, "submit", lambda _spec, _key: (_ for _ in ()).throw(Unreachable("gone for a century.")))
+        while world.engine.upcoming(attempt.id) is not Step.EXECUTE:
+            world.engine.advance(attempt.id, attempt.epoch)
+        with pytest.raises(Unreachable):
+            world.engine.advance(attempt.id, attempt.epoch)
+    world.lab.clock.advance(timedelta(days=36_500))  # type: ignore[attr-defined]
+    while not world.engine.advance(attempt.id, attempt.epoch).done:
+        pass
+    ended, _ = world.look(run)
+    assert (ended.state, world.backend.runs) == (RunState.REFUSED, {})
+    assert ended.failure
+    assert "the plan ended on" in ended.failure.sentence
+
+
+def test_a_plan_that_is_not_signed_is_not_resumed_into_force(world: World) -> None:
+    with world.lab.store.transaction(read_only=True) as tx:
+        agreed = tx.plan(world.plan)
+        pilot = tx.pilot(agreed.body.pilot) if agreed else None
+    assert pilot
+    again = world.lab.applications.submit(world.participant, pilot.manifest.model_dump(mode="json") | {"version": "2"}, pilot.image)
+    plan = world.lab.plans.propose(
+        world.participant, {"pilot": again.id, "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2099-01-01"}
+    )
+    with pytest.raises(Conflict, match="both sides' signatures"):
+        world.lab.plans.stop(world.authority, plan.id, PlanState.AGREED, "because")
+    world.lab.plans.stop(world.authority, world.plan, PlanState.SUSPENDED, "a doubt")
+    assert world.lab.plans.stop(world.authority, world.plan, PlanState.AGREED, "it was none").state is PlanState.AGREED
+
+
+def test_an_authority_does_not_agree_with_itself(world: World) -> None:
+    with world.lab.store.transaction(read_only=True) as tx:
+        agreed = tx.plan(world.plan)
+        pilot = tx.pilot(agreed.body.pilot) if agreed else None
+    assert pilot
+    as_participant = world.authority.model_copy(update={"roles": {"tiny": Role.PARTICIPANT}})
+    image = world.lab.images.upload(as_participant, [image_archive(text=b"pilot")]).digest
+    own = world.lab.applications.submit(as_participant, pilot.manifest.model_dump(mode="json"), image)
+    with pytest.raises(Invalid, match="does not oversee a pilot of its own"):
+        world.lab.plans.propose(as_participant, {"pilot": own.id, "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2099-01-01"})
+
+
+def test_an_attempt_that_waits_to_be_tried_again_is_cancelled_by_whoever_takes_it_up(world: World) -> None:
+    world.backend.scripts["python3"] = lambda c: 1 if c.spec.argv[-1] == "measure" else harness(c)
+    run = world.request()
+    attempt = world.claim()
+    while not world.engine.advance(attempt.id, attempt.epoch).done:
+        pass
+    assert world.lab.runs.cancel(world.participant, run.id, "no more").state is RunState.CANCELLING, "its journal has the first one's steps"
+    world.carry()
+    ended, attempts = world.look(run)
+    assert (ended.state, len(attempts)) == (RunState.CANCELLED, 2)
+    assert attempts[-1].cancel_seen_dead_at
+
+
+def test_one_idempotency_key_asked_eight_times_at_once_is_one_run(world: World) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _i: world.request("key-the-same").id, range(8)))
+    assert len(set(found)) == 1
+    assert kinds(world).count("run-queued") == 1
 
 
 def test_a_cancel_while_the_pilot_runs_is_seen_dead_before_it_is_final(world: World) -> None:
