@@ -1,9 +1,10 @@
 """The API as its callers meet it: who may what, what is refused and how it is said, and nothing about others."""
 
+import asyncio
 import json
 import tarfile
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.testclient import TestClient
@@ -241,6 +242,29 @@ def test_events_are_streamed_and_resumed(plan: dict[str, Any], startup: Any, aut
     resumed = startup.call("GET", f"/v1/runs/{run['id']}/events", headers={"Last-Event-ID": first}).text
     assert "run-queued" not in resumed
     assert "run-cancelled" in resumed
+
+
+def test_a_stream_without_news_shows_that_it_lives(
+    lab: Lab, plan: dict[str, Any], startup: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sandbox_api.routes import runs
+
+    monkeypatch.setattr(runs, "HEARTBEAT_SECONDS", 0.3)
+    agree(plan, startup, authority)
+    run = request_run(startup, plan)["id"]
+    caller = lab.access.authenticate(startup.headers["Authorization"].removeprefix("Bearer "))
+
+    class Listening:
+        async def is_disconnected(self) -> bool:
+            return False
+
+    async def two() -> list[bytes]:
+        stream = runs._events(lab, caller, run, 0, cast("Any", Listening()))
+        return [await anext(stream), await anext(stream)]
+
+    event, beat = asyncio.run(two())
+    assert b"event: run-queued" in event
+    assert beat == b": still here\n\n"
 
 
 def test_a_version_of_a_sandbox_never_changes(authority: Any, startup: Any) -> None:
