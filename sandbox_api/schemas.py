@@ -1,6 +1,7 @@
 """What goes over the wire where it is not a domain model itself."""
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
@@ -19,6 +20,9 @@ T = TypeVar("T")
 CURSOR = "^[a-z0-9-]{1,100}$"
 After = Annotated[str | None, Query(description="The cursor of the page before: `next` of its answer.", pattern=CURSOR)]
 PageSize = Annotated[int, Query(alias="limit", ge=1, le=200, description="The most entries to answer with.")]
+
+
+Words = Annotated[str, Field(min_length=3, max_length=2_000)]
 
 
 class Page(BaseModel, Generic[T]):
@@ -75,10 +79,10 @@ class PlanProposal(BaseModel):
     model_config = {"json_schema_extra": {"examples": [examples.PROPOSAL]}}
 
     pilot: str
-    objectives: list[str]
-    safeguards: list[str] = []
-    valid_from: str
-    valid_until: str
+    objectives: list[Words] = Field(min_length=1)
+    safeguards: list[Words] = []
+    valid_from: date
+    valid_until: date
     sites: list[str] | None = None
     measured_runs: int | None = None
 

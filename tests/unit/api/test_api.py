@@ -119,9 +119,18 @@ def test_one_key_cannot_sign_for_both_sides(plan: dict[str, Any], startup: Any, 
     authority.call("PUT", "/v1/keys", 409, content=startup.signer.public_pem)
 
 
+@pytest.mark.parametrize(("change", "where"), [
+    ({"objectives": []}, "objectives"), ({"objectives": [""]}, "objectives.0"), ({"valid_from": "tomorrow"}, "valid_from"),
+    ({"valid_until": "2019-12-31"}, "valid_until"), ({"measured_runs": 0}, "measured_runs"), ({"sites": ["moon"]}, "sites"),
+])  # fmt: skip
+def test_a_proposal_that_cannot_be_agreed_says_where(pilot: dict[str, Any], startup: Any, change: dict[str, Any], where: str) -> None:
+    proposal = {"pilot": pilot["id"], "objectives": ["to be tested"], "valid_from": "2020-01-01", "valid_until": "2099-12-31"}
+    assert where in startup.call("POST", "/v1/plans", 422, json={**proposal, **change})["detail"]
+
+
 def test_an_expired_plan_admits_nothing(pilot: dict[str, Any], startup: Any, authority: Any) -> None:
     plan = startup.call(
-        "POST", "/v1/plans", 201, json={"pilot": pilot["id"], "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2020-02-01"}
+        "POST", "/v1/plans", 201, json={"pilot": pilot["id"], "objectives": ["to end"], "valid_from": "2020-01-01", "valid_until": "2020-02-01"}
     )
     agree(plan, startup, authority)
     assert "the plan ended on 2020-02-01" in request_run(startup, plan, 409)["reasons"]

@@ -48,7 +48,7 @@ def test_an_address_answers_as_if_it_were_not_there(method: str, path: str, know
 
 @pytest.mark.parametrize(("path", "field"), [("/v1/plans", "pilot"), ("/v1/runs", "plan")])
 def test_what_is_asked_for_in_a_body_or_a_query_is_not_there_either(path: str, field: str, known: dict[str, str], stranger: Any) -> None:
-    more = {"objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2099-12-31"} if field == "pilot" else {}
+    more = {"objectives": ["to be tested"], "valid_from": "2020-01-01", "valid_until": "2099-12-31"} if field == "pilot" else {}
     theirs, nobodys = (answer(stranger, "POST", path, json={field: ids[field], **more}) for ids in (known, NOBODYS))
     assert theirs == nobodys
     assert theirs[0] == 404
