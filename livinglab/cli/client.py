@@ -79,9 +79,11 @@ class Client:
         while True:
             try:
                 for event in self._stream(run, after):
-                    after, begun, since = event[0], True, time.monotonic()
+                    after, begun = event[0], True
                     yield event
             except httpx.TransportError as error:
+                if not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+                    since = time.monotonic()  # there was a connection until now, however long without news
                 if not begun or time.monotonic() - since > PATIENCE:
                     raise self._unreachable(error) from error
                 time.sleep(1)  # the server went away in the middle: back off, then go on from the last event

@@ -119,7 +119,7 @@ def test_tokens_are_shown_once_listed_without_secrets_and_revoked(tmp_path: Path
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (("issue", "Bad Org", "--role", "a=auditor"), "organisation: Value error, expected 1 to 63 of a-z"),
+    (("issue", "Bad Org", "--role", "a=auditor"), "organisation: expected 1 to 63 of a-z"),
     (("issue", "org", "--role", "participant"), "expected SANDBOX=ROLE"), (("issue", "org", "--role", "=participant"), "expected SANDBOX=ROLE"),
 ])  # fmt: skip
 def test_a_token_for_nobody_or_nowhere_is_not_issued(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -219,6 +219,22 @@ def test_events_are_taken_up_where_the_connection_broke(client: Any) -> None:
     following, asked = client(broken(), httpx.ConnectError("not yet"), b'id: 5\nevent: run-ended\ndata: {"data": {}}\n\n')
     assert [(id_, kind) for id_, kind, _ in following.events("run-x")] == [(3, "run-queued"), (5, "run-ended")]
     assert asked == ["0", "3", "3"]
+
+
+def test_the_wait_for_an_api_that_went_away_begins_when_it_went(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+
+    from livinglab.domain.errors import Unreachable
+
+    def broken() -> Iterator[bytes]:
+        yield b'id: 3\nevent: run-queued\ndata: {"data": {}}\n\n'
+        raise httpx.ReadError("gone after a long silence")
+
+    monkeypatch.setattr("livinglab.cli.client.PATIENCE", 0.5)
+    following, asked = client(broken(), httpx.ConnectError("away"))
+    with pytest.raises(Unreachable, match="does not answer"):
+        list(following.events("run-x"))
+    assert asked == ["0", "3"], "it was looked for again"
 
 
 def test_a_verdict_is_readable_at_any_width() -> None:
