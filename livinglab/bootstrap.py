@@ -15,7 +15,7 @@ from livinglab.services.plans import Plans
 from livinglab.services.recording import Recorder
 from livinglab.services.runs import Runs
 from livinglab.services.sandboxes import Sandboxes
-from livinglab.settings import Settings
+from livinglab.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     import threading
@@ -90,7 +90,7 @@ def open_lab(settings: Settings | None = None) -> Lab:
     from livinglab.artifacts.blobs import FileArtifacts
     from livinglab.store.sql import open_store
 
-    settings = settings or Settings()
+    settings = settings or read_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
     return Lab(settings=settings, store=open_store(settings.database_url), artifacts=FileArtifacts(settings.home / "blobs"), clock=SystemClock())
 

@@ -4,8 +4,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from livinglab.domain.errors import Invalid
 
 
 def _default_home() -> Path:
@@ -65,3 +67,13 @@ class Settings(BaseSettings):
     def launcher_path(self) -> Path:
         """The launcher's binary."""
         return self.launcher or Path(__file__).resolve().parent.parent / "infra" / "launcher" / "livinglab-launcher"
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment; `Invalid` names the variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "LIVINGLAB_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise Invalid(f"{first['msg']}, not {first['input']!r}.", where=name, hint="See docs/reference/settings.md.") from error

@@ -9,8 +9,8 @@ from sandbox_api.limits import BodyLimit
 from sandbox_api.routes import content, plans, runs
 
 DESCRIPTION = """
-Pilots come in here; verdicts and evidence go out. Every error is a problem document (RFC 9457), every list is paged by
-cursor, and what belongs to another organisation does not exist.
+Pilots come in here; verdicts and evidence go out. Every error is a problem document (RFC 9457), lists of sandboxes, pilots,
+plans and runs are paged by cursor, and what belongs to another organisation does not exist.
 """
 
 
@@ -18,8 +18,8 @@ def create_app(lab: Lab | None = None) -> FastAPI:
     """The API over a lab (None: the one of the environment's settings)."""
     lab = lab or open_lab()
     app = FastAPI(
-        title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/v1/openapi.json", docs_url="/docs", redoc_url=None
-    )
+        title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None,
+        responses=errors.RESPONSES)  # fmt: skip
     app.state.lab = lab
     app.add_middleware(BodyLimit, limit=lab.settings.body_limit, larger={"/v1/images": lab.settings.upload_limit})
     errors.install(app)

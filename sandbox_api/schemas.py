@@ -1,6 +1,7 @@
 """What goes over the wire where it is not a domain model itself."""
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
@@ -12,11 +13,16 @@ from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Attempt, Failure, Run, RunState, Step
 from livinglab.domain.sandbox import Release
 from livinglab.domain.verdict import SetVerdict, Verdict
+from sandbox_api import examples
 
 T = TypeVar("T")
 
-After = Annotated[str | None, Query(description="The cursor of the page before: `next` of its answer.", max_length=100)]
+CURSOR = "^[a-z0-9-]{1,100}$"
+After = Annotated[str | None, Query(description="The cursor of the page before: `next` of its answer.", pattern=CURSOR)]
 PageSize = Annotated[int, Query(alias="limit", ge=1, le=200, description="The most entries to answer with.")]
+
+
+Words = Annotated[str, Field(min_length=3, max_length=2_000)]
 
 
 class Page(BaseModel, Generic[T]):
@@ -61,32 +67,30 @@ class KeyView(BaseModel):
 class PilotSubmission(BaseModel):
     """A pilot: its manifest, and an image that this organisation uploaded."""
 
-    manifest: dict[str, Any] = Field(examples=[{
-        "kind": "Pilot", "name": "flchain-cox", "version": "1.0", "title": "Ten-year mortality risk", "summary": "A Cox model.",
-        "sandbox": "medicine-flchain", "task": "survival", "entrypoint": ["python3", "/app/main.py"],
-    }])  # fmt: skip
+    model_config = {"json_schema_extra": {"examples": [{"manifest": examples.MANIFEST, "image": examples.IMAGE["digest"]}]}}
+
+    manifest: dict[str, Any]
     image: Digest
 
 
 class PlanProposal(BaseModel):
     """What the parties choose. Everything else is frozen from what is registered."""
 
-    model_config = {"json_schema_extra": {"examples": [{
-        "pilot": "plt-01k…", "objectives": ["Show that the risk model is calibrated in both sexes"],
-        "valid_from": "2026-01-01", "valid_until": "2026-12-31",
-    }]}}  # fmt: skip
+    model_config = {"json_schema_extra": {"examples": [examples.PROPOSAL]}}
 
     pilot: str
-    objectives: list[str]
-    safeguards: list[str] = []
-    valid_from: str
-    valid_until: str
+    objectives: list[Words] = Field(min_length=1)
+    safeguards: list[Words] = []
+    valid_from: date
+    valid_until: date
     sites: list[str] | None = None
     measured_runs: int | None = None
 
 
 class PlanChange(BaseModel):
     """Suspending, resuming, completing or terminating a plan."""
+
+    model_config = {"json_schema_extra": {"examples": [examples.CHANGE]}}
 
     state: Literal[PlanState.AGREED, PlanState.SUSPENDED, PlanState.COMPLETED, PlanState.TERMINATED]
     reason: str = Field(min_length=3, max_length=1_000)
@@ -95,12 +99,16 @@ class PlanChange(BaseModel):
 class RunSubmission(BaseModel):
     """A run under a plan."""
 
-    plan: str = Field(examples=["pln-01k…"])
+    model_config = {"json_schema_extra": {"examples": [{"plan": examples.PLAN_ID, "site": "docker"}]}}
+
+    plan: str
     site: str = "docker"
 
 
 class Cancellation(BaseModel):
     """Why a run is to be stopped."""
+
+    model_config = {"json_schema_extra": {"examples": [{"reason": "The wrong image was submitted."}]}}
 
     reason: str = Field(default="no reason given", max_length=1_000)
 

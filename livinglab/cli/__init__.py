@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from typing import Any
 
@@ -77,8 +78,14 @@ def main(args: list[str] | None = None) -> None:
     except LivingLabError as error:
         click.echo(f"livinglab: {error}", err=True)
         sys.exit(TRANSIENT if isinstance(error, Unreachable) else FAILED)
+    except BrokenPipeError:  # whoever read has enough (`| head`); nothing more may be written, not at the exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except OSError as error:
+        click.echo(f"livinglab: {error.filename or 'a file'}: {error.strerror or error}.", err=True)
+        sys.exit(FAILED)
 
 
-def echo_json(document: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+def echo_json(document: Any, *, line: bool = False) -> None:
+    """One JSON document on standard output; as a single line where more of them may follow."""
+    click.echo(json.dumps(document, indent=None if line else 2, ensure_ascii=False))

@@ -23,7 +23,10 @@ from livinglab.domain.errors import (
 )
 
 DEFAULT_API = "http://127.0.0.1:8420"
+_WHERE = f"It looks like {DEFAULT_API}: --api, or LIVINGLAB_API."
 CHUNK = 1 << 20
+PATIENCE = 60
+"""Seconds for which a stream of events that broke is taken up again, before nobody is there."""
 
 _ERRORS: dict[int, type[LivingLabError]] = {
     401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: Invalid, 500: PlatformFault,
@@ -65,40 +68,67 @@ class Client:
         return str(answer.json()["digest"])
 
     def events(self, run: str, after: int = 0) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """(id, kind, data) of a run's events until it is over; taken up again where the connection broke."""
-        import json
+        """(id, kind, data) of a run's events until it is over; taken up again where the connection broke.
+
+        Raises:
+            Unreachable: there was nobody at the beginning, or nobody came back within `PATIENCE` seconds.
+        """
         import time
 
+        begun, since = False, time.monotonic()
         while True:
             try:
-                with self.http.stream(
-                    "GET", f"/v1/runs/{run}/events", headers={"Last-Event-ID": str(after)}, timeout=httpx.Timeout(10, read=60)
-                ) as answer:
-                    if answer.is_error:
-                        answer.read()
-                        raise error_of(answer)
-                    fields: dict[str, str] = {}
-                    for line in answer.iter_lines():
-                        if line:
-                            name, _, value = line.partition(": ")
-                            fields[name] = value
-                        elif "id" in fields:
-                            after = int(fields["id"])
-                            yield after, fields["event"], json.loads(fields["data"])
-                            fields = {}
-                    return
-            except httpx.TransportError:
+                for event in self._stream(run, after):
+                    after, begun = event[0], True
+                    yield event
+            except httpx.TransportError as error:
+                if not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+                    since = time.monotonic()  # there was a connection until now, however long without news
+                if not begun or time.monotonic() - since > PATIENCE:
+                    raise self._unreachable(error) from error
                 time.sleep(1)  # the server went away in the middle: back off, then go on from the last event
+            else:
+                return
+
+    def _stream(self, run: str, after: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        import json
+
+        headers, timeout = {"Last-Event-ID": str(after)}, httpx.Timeout(10, read=60)
+        with self.http.stream("GET", address("runs", run, "events"), headers=headers, timeout=timeout) as answer:
+            if answer.is_error:
+                answer.read()
+                raise error_of(answer)
+            fields: dict[str, str] = {}
+            for line in answer.iter_lines():
+                if line:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                elif "id" in fields:
+                    yield int(fields["id"]), fields["event"], json.loads(fields["data"])
+                    fields = {}
 
     def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
             answer = self.http.request(method, path, **arguments)
         except httpx.TransportError as error:
-            msg = f"the API at {self.http.base_url} does not answer ({type(error).__name__})."
-            raise Unreachable(msg, hint="Is it running? `livinglab serve`, or `make up`.") from error
+            raise self._unreachable(error) from error
         if answer.is_error:
             raise error_of(answer)
         return answer
+
+    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        msg = f"the API at {self.http.base_url} does not answer ({type(error).__name__})."
+        return Unreachable(msg, hint="Is it running? `livinglab serve`, or `make up`.")
+
+
+def address(*parts: str) -> str:
+    """The path of what is named, each name as one segment whatever it contains."""
+    from urllib.parse import quote
+
+    for part in parts:
+        if part in {"", ".", ".."}:
+            raise Invalid(f"{part!r} is not an id.", hint="An id looks like run-01kjpg71r0w9f4t6k8m2n5v7ef.")
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def error_of(answer: httpx.Response) -> LivingLabError:
@@ -107,7 +137,7 @@ def error_of(answer: httpx.Response) -> LivingLabError:
         document = answer.json()
         detail, hint, reasons = str(document["detail"]), document.get("hint"), document.get("reasons")
     except (ValueError, KeyError, TypeError):
-        detail, hint, reasons = f"the API answered {answer.status_code}: {answer.text[:200]}", None, None
+        detail, hint, reasons = f"{answer.url.copy_with(path='/')} answered {answer.status_code}, and not as the lab's API does.", _WHERE, None
     if reasons:
         return Refused(detail, hint=hint)
     return _ERRORS.get(answer.status_code, LivingLabError)(detail, hint=hint)
@@ -119,7 +149,13 @@ def connect(api: str | None = None, token: str | None = None) -> Client:
     if not token:
         msg = "a token is needed: --token, or LIVINGLAB_TOKEN."
         raise Unauthenticated(msg, hint="The operator issues one: livinglab token issue.")
+    if not (token.isascii() and token.isprintable()):
+        msg = "the token has characters that no token has: it is not the one that was issued, or not all of it."
+        raise Unauthenticated(msg)
     base = api or os.environ.get("LIVINGLAB_API") or DEFAULT_API
+    if not base.startswith(("http://", "https://")):
+        msg = f"{base!r} is not the address of an API."
+        raise Invalid(msg, hint=_WHERE)
     return Client(httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False))
 
 

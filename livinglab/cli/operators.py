@@ -29,7 +29,9 @@ def issue(organisation: str, roles: tuple[str, ...], days: int, label: str) -> N
 
     granted: dict[str, Role] = {}
     for pair in roles:
-        sandbox, _, role = pair.partition("=")
+        sandbox, _, role = pair.rpartition("=")
+        if not sandbox:
+            raise click.BadParameter(f"{pair!r} names no sandbox; expected SANDBOX=ROLE (a sandbox's id, or * for all).", param_hint="--role")
         if role not in list(Role):
             raise unknown_name("role", role, list(Role), where="--role")
         granted[sandbox] = Role(role)
@@ -64,14 +66,14 @@ def revoke(token_id: str) -> None:
 
 @click.command()
 @click.option("--host", help="[default: from the settings, 127.0.0.1]")
-@click.option("--port", type=int, help="[default: from the settings, 8420]")
+@click.option("--port", type=click.IntRange(1, 65_535), help="[default: from the settings, 8420]")
 def serve(host: str | None, port: int | None) -> None:
     """Run the API. It holds no key, no Docker socket and no hidden data."""
     import uvicorn
 
-    from livinglab.settings import Settings
+    from livinglab.settings import read_settings
 
-    settings = Settings()
+    settings = read_settings()
     uvicorn.run("sandbox_api.app:create_app", factory=True, host=host or settings.api_host, port=port or settings.api_port, log_level="warning",
                 timeout_graceful_shutdown=2)  # fmt: skip
 

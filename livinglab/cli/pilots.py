@@ -1,5 +1,6 @@
 """Bringing a pilot."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,21 @@ from livinglab.cli.client import Client, as_json, remote
 from livinglab.domain.errors import Invalid
 
 
-def load_yaml(path: Path) -> Any:
-    """A YAML document; `Invalid` with line and column if it is none."""
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML document of names and values that JSON has too; `Invalid`, with line and column where it is no YAML."""
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text())
+        document = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise Invalid(f"{path} holds no fields, but {'nothing' if document is None else f'a {type(document).__name__}'}.", hint="docs/reference.")
+    try:
+        json.dumps(document, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise Invalid(f"{path} holds a value that JSON has not: {error}.", hint="Put dates into quotes; numbers are finite.") from error
+    return document
 
 
 @click.command()

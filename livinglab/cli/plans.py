@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from livinglab.cli import echo_json
-from livinglab.cli.client import Client, as_json, remote
+from livinglab.cli.client import Client, address, as_json, remote
 from livinglab.domain.canonical import parse_json, sha256
 from livinglab.domain.errors import EvidenceBroken, Invalid
 
@@ -42,7 +42,7 @@ def propose(pilot: str, objectives: tuple[str, ...], safeguards: tuple[str, ...]
 @remote
 def show(plan_id: str, client: Client) -> None:
     """Print a plan."""
-    echo_json(client.get(f"/v1/plans/{plan_id}"))
+    echo_json(client.get(address("plans", plan_id)))
 
 
 @click.command()
@@ -60,13 +60,13 @@ def sign(plan_id: str, key_file: Path, role: str, client: Client, *, as_json: bo
     from livinglab.evidence.keys import KeySigner
 
     signer = KeySigner.load(key_file)
-    data = client.read(f"/v1/plans/{plan_id}/body").content
+    data = client.read(address("plans", plan_id, "body")).content
     body = PlanBody.model_validate(parse_json(data))
     if body.encode()[0] != data or body.id != plan_id:
         raise EvidenceBroken("the plan's bytes are not canonical, or of another plan", where=plan_id)
     organisation = body.participant if role == "participant" else body.authority
     statement = statements.plan_signature(plan=plan_id, version=body.version, digest=sha256(data), role=role, organisation=organisation)
-    signed = client.send("POST", f"/v1/plans/{plan_id}/signatures", signer.sign(statement, dsse.IN_TOTO), "application/vnd.dsse+json")
+    signed = client.send("POST", address("plans", plan_id, "signatures"), signer.sign(statement, dsse.IN_TOTO), "application/vnd.dsse+json")
     if as_json:
         echo_json(signed)
     else:
@@ -80,7 +80,7 @@ def sign(plan_id: str, key_file: Path, role: str, client: Client, *, as_json: bo
 def dossier(plan_id: str, out: Path | None, client: Client) -> None:
     """Download a plan's dossier, for `livinglab verify`."""
     out = out or Path(f"{plan_id}.zip")
-    answer = client.read(f"/v1/plans/{plan_id}/dossier")
+    answer = client.read(address("plans", plan_id, "dossier"))
     digest = answer.headers["Digest"]
     if sha256(answer.content) != digest:
         raise Invalid("the download is incomplete: its digest is not the one that the API gave.", hint="Try again.")

@@ -7,7 +7,7 @@ import time
 import click
 
 from livinglab.cli import echo_json
-from livinglab.cli.client import Client, as_json, remote
+from livinglab.cli.client import Client, address, as_json, remote
 
 run_argument = click.argument("run_id", metavar="RUN")
 
@@ -21,6 +21,8 @@ run_argument = click.argument("run_id", metavar="RUN")
 @remote
 def run(plan_id: str, site: str, idempotency_key: str | None, client: Client, *, detach: bool, as_json: bool) -> None:
     """Ask for a run under PLAN, and follow it to its verdict."""
+    if idempotency_key and not (idempotency_key.isascii() and idempotency_key.isprintable()):
+        raise click.BadParameter("it goes into a header: letters, digits and signs of ASCII.", param_hint="--idempotency-key")
     made = client.post("/v1/runs", {"plan": plan_id, "site": site}, Idempotency_Key=idempotency_key or secrets.token_hex(8))
     if as_json and detach:
         echo_json(made)
@@ -36,15 +38,15 @@ def run(plan_id: str, site: str, idempotency_key: str | None, client: Client, *,
 @as_json
 @remote
 def watch(run_id: str, client: Client, *, as_json: bool) -> None:
-    """Follow a run until it is over."""
+    """Follow a run until it is over. Exit code 1 if it did not complete. With --json: an event a line."""
     _follow(client, run_id, as_json=as_json)
 
 
 def _follow(client: Client, run_id: str, *, as_json: bool) -> None:
     if as_json:
         for id_, kind, event in client.events(run_id):
-            echo_json({"id": id_, "kind": kind, **event})
-        return
+            echo_json({"id": id_, "kind": kind, **event}, line=True)
+        sys.exit(0 if client.get(address("runs", run_id))["run"]["state"] == "completed" else 1)
     from rich.console import Console
 
     from livinglab.cli.show import follow, show_verdict
@@ -54,7 +56,7 @@ def _follow(client: Client, run_id: str, *, as_json: bool) -> None:
     if ended["state"] == "completed":
         show_verdict(client, run_id, console)
     else:
-        console.print(client.get(f"/v1/runs/{run_id}/why")["sentence"])
+        console.print(client.get(address("runs", run_id, "why"))["sentence"])
         sys.exit(1)
 
 
@@ -65,7 +67,7 @@ def _follow(client: Client, run_id: str, *, as_json: bool) -> None:
 def verdict(run_id: str, client: Client, *, as_json: bool) -> None:
     """Show a run's verdict, criterion by criterion."""
     if as_json:
-        echo_json(client.get(f"/v1/runs/{run_id}/verdict"))
+        echo_json(client.get(address("runs", run_id, "verdict")))
         return
     from rich.console import Console
 
@@ -80,7 +82,7 @@ def verdict(run_id: str, client: Client, *, as_json: bool) -> None:
 @remote
 def why(run_id: str, client: Client, *, as_json: bool) -> None:
     """Say why a run stands where it stands, whose doing that is, and what happens next."""
-    answer = client.get(f"/v1/runs/{run_id}/why")
+    answer = client.get(address("runs", run_id, "why"))
     if as_json:
         echo_json(answer)
     else:
@@ -96,8 +98,8 @@ def logs(run_id: str, role: str, client: Client, *, follow: bool) -> None:
     """Print what a container of the run wrote. Control characters are shown, not obeyed."""
     offset = 0
     while True:
-        over = client.get(f"/v1/runs/{run_id}")["run"]["state"] in ("completed", "failed", "refused", "cancelled")
-        answer = client.read(f"/v1/runs/{run_id}/logs", role=role, offset=offset)
+        over = client.get(address("runs", run_id))["run"]["state"] in ("completed", "failed", "refused", "cancelled")
+        answer = client.read(address("runs", run_id, "logs"), role=role, offset=offset)
         offset = int(answer.headers["X-Next-Offset"])
         click.echo(_harmless(answer.content.decode(errors="replace")), nl=False)
         if not answer.content and (over or not follow):
@@ -118,7 +120,7 @@ def _harmless(text: str) -> str:
 @remote
 def cancel(run_id: str, reason: str, client: Client, *, as_json: bool) -> None:
     """Stop a run: it is cancelled once its containers were seen dead."""
-    stopped = client.post(f"/v1/runs/{run_id}/cancel", {"reason": reason})
+    stopped = client.post(address("runs", run_id, "cancel"), {"reason": reason})
     if as_json:
         echo_json(stopped)
     else:

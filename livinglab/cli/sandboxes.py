@@ -46,16 +46,34 @@ def check(file: Path, *, as_json: bool) -> None:
 def prepare(folder: Path, vault: Path | None, out: Path, secret: str | None) -> None:
     """Draw the secret, split the data with it, and place both in the site's vault. Runs FOLDER/data/make.py."""
     from livinglab.artifacts.vault import FileVault
-    from livinglab.settings import Settings
+    from livinglab.settings import read_settings
 
-    place = FileVault(vault or Settings().vault_path)
-    drawn, commitment = place.new_secret(bytes.fromhex(secret) if secret else None)
+    place = FileVault(vault or read_settings().vault_path)
+    drawn, commitment = place.new_secret(_from_hex(secret) if secret else None)
     with tempfile.TemporaryDirectory() as scratch:
         _make(folder / "data" / "make.py", Path(scratch), drawn)
         participant, hidden = place.add(Path(scratch) / "participant"), place.add(Path(scratch) / "hidden")
     bindings = {"participant_data": participant.model_dump(), "hidden_data": hidden.model_dump(), "commitment": commitment}
     out.write_text(json.dumps(bindings, indent=2) + "\n")
     click.echo(f"{out}: the participant's data {participant.digest[:19]}…, hidden data {hidden.digest[:19]}…, commitment {commitment[:19]}…")
+
+
+def _from_hex(secret: str) -> bytes:
+    try:
+        return bytes.fromhex(secret)
+    except ValueError as error:
+        raise Invalid("the secret is not hexadecimal.", where="--secret", hint="At least 32 digits of 0-9 and a-f.") from error
+
+
+def _bindings(file: Path) -> dict[str, Any]:
+    """What `prepare` wrote."""
+    try:
+        document = json.loads(file.read_text())
+    except ValueError as error:
+        raise Invalid(f"{file} is not JSON: {error}.", hint="It is what `livinglab sandbox prepare` wrote.") from error
+    if not isinstance(document, dict):
+        raise Invalid(f"{file} holds no bindings.", hint="It is what `livinglab sandbox prepare` wrote.")
+    return document
 
 
 def _make(script: Path, out: Path, secret: bytes) -> None:
@@ -77,10 +95,10 @@ def _make(script: Path, out: Path, secret: bytes) -> None:
 @remote
 def register(file: Path, bindings: Path, harness: str, client: Client, *, as_json: bool) -> None:
     """Register FILE (a sandbox.yaml) with its data and its harness."""
-    document = load_yaml(file)
+    document, bound = load_yaml(file), _bindings(bindings)
     if not harness.startswith("sha256:"):
         harness = upload(client, Path(harness), quiet=as_json)
-    answer = client.post("/v1/sandboxes", {"spec": document, "harness_image": harness, **json.loads(bindings.read_text())})
+    answer = client.post("/v1/sandboxes", {"spec": document, "harness_image": harness, **bound})
     if as_json:
         echo_json(answer)
     else:

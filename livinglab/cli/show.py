@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from livinglab.cli.client import Client
+from livinglab.cli.client import Client, address
 from livinglab.domain.run import PHASES, Step
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NOT_EVALUABLE": "magenta"}
@@ -31,32 +31,54 @@ def demand(criterion: dict[str, Any]) -> str:
     return f"{sign} {number(threshold)}"
 
 
-def verdict_table(verdict: dict[str, Any], criteria: list[dict[str, Any]], title: str) -> Table:
-    """Criterion, slice, measured value with its interval, threshold, n, verdict."""
+_RIGHT = {"value", "interval", "demand", "n", "events"}
+_FOLDED = ("criterion, slice · n/events", "measured, demand", "verdict")
+
+
+def _row(result: dict[str, Any], criterion: dict[str, Any]) -> dict[str, Text]:
+    """A criterion's cells by column; a column of nothing but empty cells is not shown."""
+    m = result["measurement"]
+    interval = m and m["interval"]
+    cells = {"criterion": criterion["id"], "slice": criterion["slice"], "value": number(m["value"]) if m else "",
+             "interval": f"[{number(interval['lower'])}, {number(interval['upper'])}]" if interval else "", "demand": demand(criterion),
+             "n": str(m["n"]) if m else "", "events": str(m["events"]) if m and m["events"] is not None else ""}  # fmt: skip
+    word = Text(result["verdict"], style=COLOURS[result["verdict"]])
+    if result["severity"] == "advisory":
+        word.append(" (advisory)", style="dim")
+    return {**{name: Text(cell) for name, cell in cells.items()}, "verdict": word}
+
+
+def verdict_table(verdict: dict[str, Any], criteria: list[dict[str, Any]], title: str, width: int) -> Table:
+    """Criterion, slice, measured value with its interval, demand, counts and verdict; on a narrow terminal, two lines for each."""
     by_id = {c["id"]: c for c in criteria}
+    rows = [_row(result, by_id[result["criterion"]]) for result in verdict["results"]]
+    shown = [name for name in rows[0] if any(row[name].plain for row in rows)] if rows else []
+    natural = sum(max(len(name), *(row[name].cell_len for row in rows)) + 3 for name in shown) + 1
+    if natural > width:
+        rows, shown = [_folded(row) for row in rows], list(_FOLDED)
     table = Table(title=title, title_justify="left", header_style="bold")
-    for name, justify in (("criterion", "left"), ("slice", "left"), ("value", "right"), ("interval", "right"), ("demand", "right"), ("n", "right"),
-                          ("events", "right"), ("verdict", "left")):  # fmt: skip
-        table.add_column(name, justify=justify, no_wrap=name in ("verdict", "demand", "interval"))  # type: ignore[arg-type]
-    for result in verdict["results"]:
-        criterion, m = by_id[result["criterion"]], result["measurement"]
-        interval = m and m["interval"]
-        bounds = f"[{number(interval['lower'])}, {number(interval['upper'])}]" if interval else ""
-        word = Text(result["verdict"], style=COLOURS[result["verdict"]])
-        if result["severity"] == "advisory":
-            word.append(" (advisory)", style="dim")
-        table.add_row(criterion["id"], criterion["slice"], number(m["value"]) if m else "–", bounds, demand(criterion), str(m["n"]) if m else "–",
-                      str(m["events"]) if m and m["events"] is not None else "–", word)  # fmt: skip
+    for name in shown:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
     return table
+
+
+def _folded(row: dict[str, Text]) -> dict[str, Text]:
+    counts = f" · {row['n']}/{row['events'].plain or '–'}" if row["n"].plain else ""
+    measured = " ".join(row[name].plain for name in ("value", "interval") if row[name].plain)
+    return {_FOLDED[0]: Text.assemble(row["criterion"], "\n", (f"  {row['slice']}{counts}", "dim")),
+            _FOLDED[1]: Text(f"{measured or '–'}\n{row['demand']}"),
+            _FOLDED[2]: Text("\n").join(row["verdict"].split(" "))}  # fmt: skip
 
 
 def show_verdict(client: Client, run: str, console: Console) -> str:
     """Print a run's verdict; return the set's verdict."""
-    found = client.get(f"/v1/runs/{run}")["run"]
-    answer = client.get(f"/v1/runs/{run}/verdict")
+    found = client.get(address("runs", run))["run"]
+    answer = client.get(address("runs", run, "verdict"))
     sandbox = client.get(f"/v1/sandboxes/{found['sandbox']}")["document"]["spec"]
     public = " · demonstration on public data: it proves the method, not the pilot" if sandbox["data"]["visibility"] == "demonstration" else ""
-    console.print(verdict_table(answer["verdict"], sandbox["criteria"], f"{sandbox['title']}{public}"))
+    console.print(verdict_table(answer["verdict"], sandbox["criteria"], f"{sandbox['title']}{public}", console.width))
     if answer["values_withheld"]:
         console.print("Values are withheld from this role by the sandbox's disclosure rules.", style="dim")
     overall = str(answer["verdict"]["verdict"])
@@ -79,6 +101,6 @@ def follow(client: Client, run: str, console: Console) -> dict[str, Any]:
                     console.print(f"  {phase_of[step]}: {step}")
             elif kind in ("attempt-failing", "attempt-ended") and data.get("sentence"):
                 console.print(Text(str(data["sentence"]), style="red"))
-        found: dict[str, Any] = client.get(f"/v1/runs/{run}")["run"]
+        found: dict[str, Any] = client.get(address("runs", run))["run"]
         progress.update(task, description=str(found["state"]), completed=len(steps))
     return found

@@ -11,6 +11,7 @@ from livinglab.domain.sandbox import Role
 from livinglab.evidence.keys import key_id_of
 from livinglab.ports import Clock, Store
 from livinglab.services.ids import new_id
+from livinglab.services.sandboxes import parse
 
 _PREFIX = "ll_"
 
@@ -28,11 +29,11 @@ class Access:
     clock: Clock
 
     def issue_token(self, organisation: str, roles: dict[str, Role], *, label: str = "", lifetime: timedelta | None = None) -> tuple[Token, str]:
-        """A new token and its secret, which is shown once and kept nowhere."""
+        """A new token and its secret, which is shown once and kept nowhere; `Invalid` for an organisation that is not named as one."""
         now = self.clock.now()
         secret = _PREFIX + secrets.token_urlsafe(32)
-        token = Token(id=new_id("tok", now), hash=_hash(secret), organisation=organisation, roles=roles, label=label,
-                      created_at=now, expires_at=now + lifetime if lifetime else None)  # fmt: skip
+        token = parse(Token, {"id": new_id("tok", now), "hash": _hash(secret), "organisation": organisation, "roles": roles, "label": label,
+                              "created_at": now, "expires_at": now + lifetime if lifetime else None}, "token")  # fmt: skip
         with self.store.transaction() as tx:
             tx.add_token(token)
         return token, secret

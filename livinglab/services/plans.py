@@ -119,15 +119,15 @@ class Plans:
 
         Raises:
             Forbidden: only the authority suspends, resumes and terminates; only the parties complete.
-            Conflict: that may not follow; a plan that is not signed is not resumed into force.
+            Conflict: the plan's state does not allow it; above all, nobody but the two signatures agrees to a plan.
         """
         with self.store.transaction() as tx:
             plan = visible_plan(tx, caller, id_)
             sides = (Role.AUTHORITY, Role.PARTICIPANT) if state is PlanState.COMPLETED else (Role.AUTHORITY,)
             caller.need(plan.body.sandbox, *sides)
-            if state is PlanState.AGREED and plan.state is PlanState.PROPOSED:
-                msg = f"plan {plan.id} is proposed; what brings it into force is both sides' signatures."
-                raise Conflict(msg)
+            if state is PlanState.AGREED and plan.state is not PlanState.SUSPENDED:
+                msg = f"plan {plan.id} is {plan.state}: only a suspended plan is resumed."
+                raise Conflict(msg, hint="A proposed plan is agreed when both sides have signed it.")
             changed = plan.to(state)
             tx.update_plan(changed, plan)
             self.recorder.transition(tx, plan_subject(plan), f"plan-{state}", {"plan": plan.digest, "by": caller.organisation, "reason": reason})

@@ -23,7 +23,7 @@ def parse(model: type[M], document: Any, what: str) -> M:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or what
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise Invalid(f"{first['msg']}{more}", where=where) from error
+        raise Invalid(f"{first['msg'].removeprefix('Value error, ')}{more}", where=where) from error
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def why(run: Run, attempts: tuple[Attempt, ...], *, ahead: int = 0, backend: str
     attempt = attempts[-1]
     name = f"Run {run.id}"
     if run.state is RunState.QUEUED:
-        place = f"{ahead} runs are ahead of it" if ahead else "it is next"
+        place = "it is next" if not ahead else "one run is ahead of it" if ahead == 1 else f"{ahead} runs are ahead of it"
         return Why(
             sentence=f"{name} waits for a place at site {run.site}: {place}.", whose=None, next="A worker of that site takes it up.", backend=backend
         )
@@ -61,7 +61,7 @@ def why(run: Run, attempts: tuple[Attempt, ...], *, ahead: int = 0, backend: str
 
 def _under_way(name: str, attempt: Attempt, backend: str) -> Why:
     if attempt.failure:
-        sentence = f"{name} has failed: {attempt.failure.sentence} {_WHOSE[attempt.failure.cause]}"
+        sentence = f"{name} has failed: {_whole(attempt.failure.sentence)} {_WHOSE[attempt.failure.cause]}"
         return Why(sentence=sentence, whose=attempt.failure.cause, next="It is being released and sealed.", backend=backend)
     step = attempt.step or Step.ADMIT
     tries = f" (attempt {attempt.number})" if attempt.number > 1 else ""
@@ -83,4 +83,11 @@ def _ended(name: str, run: Run) -> Why:
         Cause.PLATFORM: "Ask for a new run; the operators see this failure.",
         Cause.POLICY: "Meet what was demanded, then ask for a new run.",
     }[failure.cause]
-    return Why(sentence=f"{name} is {run.state}: {failure.sentence} {_WHOSE[failure.cause]}", whose=failure.cause, next=following)
+    if run.state is RunState.CANCELLED and failure.cause is Cause.POLICY:
+        following = "Ask for a new run, if one is wanted."
+    return Why(sentence=f"{name} is {run.state}: {_whole(failure.sentence)} {_WHOSE[failure.cause]}", whose=failure.cause, next=following)
+
+
+def _whole(sentence: str) -> str:
+    """Ended as a sentence, for another one follows: reasons that people gave often end in nothing."""
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."

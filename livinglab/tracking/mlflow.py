@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from livinglab.domain.access import Document
+from livinglab.domain.criteria import CriteriaSet, Direction, Range, Severity
 from livinglab.domain.errors import Invalid, Unreachable
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
@@ -96,9 +97,10 @@ class MlflowTracker:
         for kind, curve in (measured.curves if measured else {}).items():
             draw = {"calibration": plots.calibration, "decision": plots.decision}.get(kind.split("-")[0])
             if draw:
-                drawn[f"{kind}.png"] = draw(curve, f"{s.release.spec.title}: {kind}")
+                about = f"{s.pilot.manifest.name} {s.pilot.manifest.version} in {s.release.spec.title}"
+                drawn[f"{kind}.png"] = draw(curve, f"{kind.capitalize()} curve, {curve.get('slice', 'all')}: {about}")
         if verdict:
-            drawn["verdict.png"] = plots.verdicts(s.release.spec.frozen_criteria(s.plan.body.measured_runs), verdict, f"Verdict: {verdict.verdict}")
+            drawn["verdict.png"] = plots.verdicts(s.release.spec.frozen_criteria(s.plan.body.measured_runs), verdict)
         with tempfile.TemporaryDirectory() as folder:
             for name, data in drawn.items():
                 path = Path(folder) / name
@@ -114,7 +116,8 @@ def _numbers(m: Measurement) -> dict[str, float]:
     """Value and bounds of a measurement, by names that sort together."""
     name = "/".join(part for part in (m.metric, m.slice, m.baseline and f"vs {m.baseline}") if part)
     bounds = {"lower": m.interval.lower, "upper": m.interval.upper} if m.interval else {}
-    numbers = {name: m.value, **{f"{name}/{side}": bound for side, bound in bounds.items()}, f"{name}/n": float(m.n)}
+    counts = {f"{name}/n": float(m.n), **({f"{name}/events": float(m.events)} if m.events is not None else {})}
+    numbers = {name: m.value, **{f"{name}/{side}": bound for side, bound in bounds.items()}, **counts}
     return {k: v for k, v in numbers.items() if v is not None}
 
 
@@ -126,16 +129,46 @@ def _params(s: Situation) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _tags(s: Situation, verdict: SetVerdict | None) -> dict[str, object]:
+def _digests(s: Situation) -> dict[str, str]:
     body = s.plan.body
-    digests = {"plan": s.plan.digest, "criteria": body.criteria, "release": body.release, "image": body.pilot_image, "harness": body.harness_image,
-               "participant data": body.participant_data, "hidden data": body.hidden_data}  # fmt: skip
+    return {"plan": s.plan.digest, "criteria": body.criteria, "release": body.release, "image": body.pilot_image, "harness": body.harness_image,
+            "participant data": body.participant_data, "hidden data": body.hidden_data}  # fmt: skip
+
+
+def _tags(s: Situation, verdict: SetVerdict | None) -> dict[str, object]:
     return {
+        "mlflow.note.content": _note(s, verdict),
         "livinglab.run": s.run.id, "livinglab.state": s.attempt.state, "livinglab.verdict": verdict.verdict if verdict else "none",
         "livinglab.visibility": s.release.spec.data.visibility, "livinglab.failure": s.attempt.failure.sentence if s.attempt.failure else "none",
-        **{f"digest.{name}": digest for name, digest in digests.items()},
+        **{f"digest.{name}": digest for name, digest in _digests(s).items()},
         **{f"verdict.{r.criterion}": r.verdict for r in (verdict.results if verdict else ())},
     }  # fmt: skip
+
+
+def _note(s: Situation, verdict: SetVerdict | None) -> str:
+    """What the run's page says of it, in Markdown: the verdict, criterion by criterion, and all digests in full."""
+    about = f"No verdict: {s.attempt.failure.sentence if s.attempt.failure else f'the attempt is {s.attempt.state}'}"
+    if verdict:
+        demonstration = s.release.spec.data.visibility == "demonstration"
+        about = verdict_note(s.release.spec.frozen_criteria(s.plan.body.measured_runs), verdict, demonstration=demonstration)
+    return "\n".join([about, "", "| what | digest |", "|---|---|", *(f"| {name} | `{digest}` |" for name, digest in _digests(s).items())])
+
+
+def verdict_note(criteria: CriteriaSet, verdict: SetVerdict, *, demonstration: bool) -> str:
+    """A table of all criteria: what is demanded, what was measured, within which bounds, and what follows."""
+    lines = [f"**Verdict of the gates: {verdict.verdict}**", ""]
+    if demonstration:
+        lines += ["Demonstration on public data: it proves the method, not the pilot.", ""]
+    lines += ["| criterion | slice | value | bounds | demand | n | verdict |", "|---|---|---|---|---|---|---|"]
+    for c, r in zip(criteria.criteria, verdict.results, strict=True):
+        m, limit = r.measurement, c.limit
+        demand = f"{limit.low:g} … {limit.high:g}" if isinstance(limit, Range) else f"{'≥' if c.direction is Direction.AT_LEAST else '≤'} {limit:g}"
+        value = f"{m.value:.3f}" if m and m.value is not None else "–"
+        bounds = " … ".join("–" if b is None else f"{b:.3f}" for b in (m.interval.lower, m.interval.upper)) if m and m.interval else ""
+        advisory = " (advisory)" if r.severity is Severity.ADVISORY else ""
+        versus = f" vs {c.baseline.name}" if c.baseline else ""
+        lines.append(f"| {c.id} | {c.slice} | {value} | {bounds} | {demand}{versus} | {m.n if m else '–'} | {r.verdict}{advisory} |")
+    return "\n".join(lines)
 
 
 @contextmanager

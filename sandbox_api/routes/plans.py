@@ -8,13 +8,14 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from livinglab.domain.plan import Plan
+from sandbox_api import examples
 from sandbox_api.auth import TheCaller, TheLab
 from sandbox_api.schemas import After, EntryView, Page, PageSize, PlanChange, PlanProposal, page_of
 
 router = APIRouter(prefix="/plans")
 
 
-@router.post("", status_code=201, tags=["plans"])
+@router.post("", status_code=201, tags=["plans"], responses=examples.answers(examples.PLAN, 201))
 def propose_plan(lab: TheLab, caller: TheCaller, proposal: PlanProposal, response: Response) -> Plan:
     """Freeze a plan for a pilot. It comes into force when both sides have signed its digest."""
     plan = lab.plans.propose(caller, proposal.model_dump())
@@ -22,26 +23,26 @@ def propose_plan(lab: TheLab, caller: TheCaller, proposal: PlanProposal, respons
     return plan
 
 
-@router.get("", tags=["plans"])
+@router.get("", tags=["plans"], responses=examples.answers(examples.page(examples.PLAN)))
 def list_plans(lab: TheLab, caller: TheCaller, pilot: str | None = None, after: After = None, limit: PageSize = 50) -> Page[Plan]:
     """The plans that exist for this caller, newest first."""
     return page_of(lab.plans.page(caller, pilot, after, limit), limit, lambda p: p.id)
 
 
-@router.get("/{plan}", tags=["plans"])
+@router.get("/{plan}", tags=["plans"], responses=examples.answers(examples.PLAN))
 def get_plan(lab: TheLab, caller: TheCaller, plan: str) -> Plan:
     """A plan's newest version."""
     return lab.plans.get(caller, plan)
 
 
-@router.get("/{plan}/body", tags=["plans"], response_class=Response, responses={200: {"content": {"application/json": {}}}})
+@router.get("/{plan}/body", tags=["plans"], response_class=Response, responses=examples.answers(examples.PLAN_BODY))
 def get_plan_body(lab: TheLab, caller: TheCaller, plan: str) -> Response:
     """The bytes whose digest is signed."""
     return Response(lab.plans.body(caller, plan), media_type="application/json")
 
 
-@router.post("/{plan}/signatures", status_code=201, tags=["plans"], openapi_extra={
-    "requestBody": {"required": True, "content": {"application/vnd.dsse+json": {"schema": {"type": "object"}}}}})  # fmt: skip
+@router.post("/{plan}/signatures", status_code=201, tags=["plans"], responses=examples.answers(examples.PLAN, 201),
+             openapi_extra=examples.takes("application/vnd.dsse+json", {"type": "object"}, examples.ENVELOPE))  # fmt: skip
 async def sign_plan(lab: TheLab, caller: TheCaller, plan: str, request: Request) -> Plan:
     """Hand in one side's DSSE envelope over the plan's digest (made by `livinglab sign`). Kept byte for byte."""
     from anyio.to_thread import run_sync
@@ -50,19 +51,21 @@ async def sign_plan(lab: TheLab, caller: TheCaller, plan: str, request: Request)
     return await run_sync(lambda: lab.plans.sign(caller, plan, envelope))
 
 
-@router.post("/{plan}/state", tags=["plans"])
+@router.post("/{plan}/state", tags=["plans"], responses=examples.answers(examples.PLAN))
 def change_plan(lab: TheLab, caller: TheCaller, plan: str, change: PlanChange) -> Plan:
     """Suspend, resume, complete or terminate. Its runs are stopped."""
     return lab.plans.stop(caller, plan, change.state, change.reason)
 
 
-@router.get("/{plan}/evidence", tags=["evidence"])
+@router.get("/{plan}/evidence", tags=["evidence"], responses=examples.answers([examples.ENTRY]))
 def get_evidence(lab: TheLab, caller: TheCaller, plan: str) -> list[EntryView]:
     """The plan's chain, entry by entry."""
     return [EntryView(sequence=r.sequence, digest=r.digest, entry=r.entry.decode(), body=r.body.decode()) for r in lab.dossiers.ledger(caller, plan)]
 
 
-@router.get("/{plan}/dossier", tags=["evidence"], response_class=FileResponse, responses={200: {"content": {"application/zip": {}}}})
+@router.get(
+    "/{plan}/dossier", tags=["evidence"], response_class=FileResponse, responses=examples.answers("the bytes of a zip", media_type="application/zip")
+)
 def get_dossier(lab: TheLab, caller: TheCaller, plan: str) -> FileResponse:
     """The dossier: everything that `livinglab verify` needs, as this caller may see it."""
     with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file:

@@ -13,6 +13,7 @@ from livinglab.domain.access import Caller, Event
 from livinglab.domain.run import Run
 from livinglab.domain.verdict import Measurement
 from livinglab.services.why import Why
+from sandbox_api import examples
 from sandbox_api.auth import TheCaller, TheLab
 from sandbox_api.schemas import (
     After,  # fmt: skip
@@ -36,7 +37,7 @@ HEARTBEAT_SECONDS = 15
 _LAST = {"run-ended", "run-cancelled"}
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=examples.answers(examples.RUN, 201))
 def request_run(lab: TheLab, caller: TheCaller, submission: RunSubmission, response: Response,
                 idempotency_key: Annotated[str, Header(min_length=8, max_length=200, examples=["6f1c9a52-demo-1"])]) -> Run:  # fmt: skip
     """Ask for a run. The same `Idempotency-Key` with the same body answers with the same run. A refusal (409) names every failed demand."""
@@ -45,63 +46,63 @@ def request_run(lab: TheLab, caller: TheCaller, submission: RunSubmission, respo
     return run
 
 
-@router.get("")
+@router.get("", responses=examples.answers(examples.page(examples.RUN)))
 def list_runs(lab: TheLab, caller: TheCaller, plan: str | None = None, after: After = None, limit: PageSize = 50) -> Page[Run]:
     """The runs that exist for this caller, newest first."""
     return page_of(lab.runs.page(caller, plan, after, limit), limit, lambda r: r.id)
 
 
-@router.get("/{run}")
+@router.get("/{run}", responses=examples.answers({"run": examples.RUN, "attempts": [examples.ATTEMPT]}))
 def get_run(lab: TheLab, caller: TheCaller, run: str) -> RunView:
     """A run with its attempts."""
     found, attempts = lab.runs.get(caller, run)
     return RunView(run=found, attempts=[AttemptView.of(a) for a in attempts])
 
 
-@router.get("/{run}/attempts")
+@router.get("/{run}/attempts", responses=examples.answers([examples.ATTEMPT]))
 def list_attempts(lab: TheLab, caller: TheCaller, run: str) -> list[AttemptView]:
     """The attempts of a run, first to last."""
     return [AttemptView.of(a) for a in lab.runs.get(caller, run)[1]]
 
 
-@router.get("/{run}/steps")
+@router.get("/{run}/steps", responses=examples.answers([examples.STEP]))
 def list_steps(lab: TheLab, caller: TheCaller, run: str) -> list[StepView]:
     """The journal of the newest attempt."""
     return [StepView(step=e.step, status=e.status, at=e.at) for e in lab.runs.journal(caller, run)]
 
 
-@router.post("/{run}/cancel", status_code=202)
+@router.post("/{run}/cancel", status_code=202, responses=examples.answers(examples.RUN, 202))
 def cancel_run(lab: TheLab, caller: TheCaller, run: str, cancellation: Cancellation) -> Run:
     """Ask for a run's end. It is cancelled once its containers were seen dead; the record says when."""
     return lab.runs.cancel(caller, run, cancellation.reason)
 
 
-@router.get("/{run}/why")
+@router.get("/{run}/why", responses=examples.answers(examples.WHY))
 def why_run(lab: TheLab, caller: TheCaller, run: str) -> Why:
     """Why it stands where it stands, whose doing that is, and what happens next."""
     return lab.runs.why(caller, run)
 
 
-@router.get("/{run}/verdict")
+@router.get("/{run}/verdict", responses=examples.answers(examples.VERDICT))
 def get_verdict(lab: TheLab, caller: TheCaller, run: str) -> VerdictView:
     """The verdict, criterion by criterion."""
     verdict, withheld = lab.runs.verdict(caller, run)
     return VerdictView(verdict=verdict, values_withheld=withheld)
 
 
-@router.get("/{run}/measurements")
+@router.get("/{run}/measurements", responses=examples.answers([examples.MEASUREMENT]))
 def get_measurements(lab: TheLab, caller: TheCaller, run: str) -> list[Measurement]:
     """What the harness measured, for those whom the specification shows values."""
     return list(lab.runs.measurements(caller, run))
 
 
-@router.get("/{run}/documents")
+@router.get("/{run}/documents", responses=examples.answers([examples.DOCUMENT]))
 def list_documents(lab: TheLab, caller: TheCaller, run: str) -> list[DocumentView]:
     """What the newest attempt left, by digest."""
     return [DocumentView(name=d.name, digest=d.digest, size=d.size) for d in lab.runs.documents(caller, run)]
 
 
-@router.get("/{run}/logs", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/{run}/logs", response_class=Response, responses=examples.answers(examples.LOG, media_type="text/plain"))
 def get_log(lab: TheLab, caller: TheCaller, run: str, role: Annotated[str, Query(pattern="^(prepare|pilot|decode|measure)$")] = "pilot",
             offset: Annotated[int, Query(ge=0)] = 0) -> Response:  # fmt: skip
     """Log bytes from `offset` on; `X-Next-Offset` says where to go on. Served as plain text, whatever a pilot wrote."""
@@ -110,7 +111,7 @@ def get_log(lab: TheLab, caller: TheCaller, run: str, role: Annotated[str, Query
     return Response(data, media_type="text/plain; charset=utf-8", headers=headers)
 
 
-@router.get("/{run}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+@router.get("/{run}/events", response_class=StreamingResponse, responses=examples.answers(examples.EVENT, media_type="text/event-stream"))
 def follow_events(lab: TheLab, caller: TheCaller, run: str, request: Request, after: Annotated[int, Query(ge=0)] = 0,
                   last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:  # fmt: skip
     """What happens, as server-sent events, from `Last-Event-ID` on. The stream ends with the run."""

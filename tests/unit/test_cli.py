@@ -1,9 +1,12 @@
 """The command line: quick, and clear about what was wrong."""
 
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,11 +118,140 @@ def test_tokens_are_shown_once_listed_without_secrets_and_revoked(tmp_path: Path
     assert "unknown role 'king'" in livinglab("token", "issue", "x", "--role", "a=king", **home).stderr
 
 
-@pytest.mark.parametrize("arguments", [("why", "run-x"), ("submit", "pilots/medicine/pilot.yaml", "--image", "nowhere.tar"), ("verdict", "run-x")])
+@pytest.mark.parametrize(("arguments", "says"), [
+    (("issue", "Bad Org", "--role", "a=auditor"), "organisation: expected 1 to 63 of a-z"),
+    (("issue", "org", "--role", "participant"), "expected SANDBOX=ROLE"), (("issue", "org", "--role", "=participant"), "expected SANDBOX=ROLE"),
+])  # fmt: skip
+def test_a_token_for_nobody_or_nowhere_is_not_issued(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    answer = livinglab("token", *arguments, LIVINGLAB_HOME=str(tmp_path / "home"))
+    assert answer.returncode in {1, 2}
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_setting_that_cannot_be_used_is_named() -> None:
+    answer = livinglab("serve", LIVINGLAB_API_PORT="abc")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("livinglab: LIVINGLAB_API_PORT: Input should be a valid integer")
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ("why", "run-x"), ("watch", "run-x"), ("watch", "run-x", "--json"), ("verdict", "run-x"), ("logs", "run-x"), ("cancel", "run-x"),
+    ("run", "pln-x"), ("dossier", "pln-x"), ("plan", "show", "pln-x"), ("plan", "propose", "plt-x", "--objective", "x"),
+    ("submit", "pilots/medicine/pilot.yaml", "--image", "sha256:" + "0" * 64),
+])  # fmt: skip
 def test_without_an_api_a_client_says_so_and_asks_to_try_again(arguments: tuple[str, ...]) -> None:
     without = livinglab(*arguments)
     assert without.returncode == 1
     assert "a token is needed" in without.stderr
     away = livinglab(*arguments, "--token", "ll_x", "--api", "http://127.0.0.1:9")
-    assert (away.returncode, "does not answer" in away.stderr) == (75, True) or "there is no archive" in away.stderr
+    assert away.returncode == 75
+    assert "does not answer" in away.stderr
     assert "Traceback" not in away.stderr
+
+
+HERE = {"LIVINGLAB_TOKEN": "ll_x", "LIVINGLAB_API": "http://127.0.0.1:9"}
+
+
+@pytest.mark.parametrize(("arguments", "environment", "says"), [
+    (("why", "run-x"), {"LIVINGLAB_TOKEN": "ll_…"}, "not the one that was issued"),
+    (("why", "run-x"), {"LIVINGLAB_TOKEN": "ll_x\n"}, "not the one that was issued"),
+    (("why", "run-x"), {"LIVINGLAB_API": "localhost:8420"}, "'localhost:8420' is not the address of an API. It looks like http://127.0.0.1:8420"),
+    (("why", ""), {}, "'' is not an id"),
+    (("why", ".."), {}, "'..' is not an id"),
+    (("run", "pln-x", "--idempotency-key", "schlüssel"), {}, "it goes into a header"),
+    (("submit", "README.md", "--image", "x"), {}, "README.md is not YAML"),
+    (("submit", "pilots/medicine/pilot.yaml", "--image", "nowhere.tar"), {}, "there is no archive nowhere.tar"),
+    (("pilot", "check", "NOTHING"), {}, "holds no fields, but nothing"),
+    (("pilot", "check", "LIST"), {}, "holds no fields, but a list"),
+    (("submit", "DATE", "--image", "sha256:0"), {}, "Put dates into quotes"),
+    (("submit", "NAN", "--image", "sha256:0"), {}, "numbers are finite"),
+    (("sandbox", "register", "sandboxes/medicine/sandbox.yaml", "--bindings", "README.md", "--harness", "sha256:0"), {}, "README.md is not JSON"),
+    (("sandbox", "prepare", "sandboxes/medicine", "--out", "b.json", "--secret", "zz", "--vault", "VAULT"), {}, "the secret is not hexadecimal"),
+    (("key", "new", "NOTHING/key.pem"), {}, "NOTHING: File exists"),
+    (("serve", "--port", "99999"), {}, "99999 is not in the range"),
+])  # fmt: skip
+def test_what_is_misused_is_said_in_a_sentence(tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], says: str) -> None:
+    for name, text in {"NOTHING": "", "LIST": "- a", "DATE": "a: 2026-01-01", "NAN": "a: .nan"}.items():
+        (tmp_path / name).write_text(text)
+    placed = [str(tmp_path / a) if a.partition("/")[0] in {"NOTHING", "LIST", "DATE", "NAN", "VAULT"} else a for a in arguments]
+    answer = livinglab(*placed, **{**HERE, **environment})
+    assert answer.returncode in {1, 2}
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.fixture
+def client() -> Iterator[Any]:
+    """A client of an API that is made of a list of streams: what each is, or how it breaks."""
+    import httpx
+
+    from livinglab.cli.client import Client
+
+    def make(*streams: bytes | Exception) -> Any:
+        left = list(streams)
+        asked: list[str] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            asked.append(request.headers["Last-Event-ID"])
+            stream = left.pop(0)
+            if isinstance(stream, Exception):
+                raise stream
+            return httpx.Response(200, content=stream)
+
+        opened.append(httpx.Client(transport=httpx.MockTransport(answer), base_url="http://lab"))
+        return Client(opened[-1]), asked
+
+    opened: list[httpx.Client] = []
+    yield make
+    for one in opened:
+        one.close()
+
+
+def test_events_are_taken_up_where_the_connection_broke(client: Any) -> None:
+    import httpx
+
+    def broken() -> Iterator[bytes]:
+        yield b'id: 3\nevent: run-queued\ndata: {"data": {}}\n\nid: 4\neve'
+        raise httpx.ReadError("gone")
+
+    following, asked = client(broken(), httpx.ConnectError("not yet"), b'id: 5\nevent: run-ended\ndata: {"data": {}}\n\n')
+    assert [(id_, kind) for id_, kind, _ in following.events("run-x")] == [(3, "run-queued"), (5, "run-ended")]
+    assert asked == ["0", "3", "3"]
+
+
+def test_the_wait_for_an_api_that_went_away_begins_when_it_went(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+
+    from livinglab.domain.errors import Unreachable
+
+    def broken() -> Iterator[bytes]:
+        yield b'id: 3\nevent: run-queued\ndata: {"data": {}}\n\n'
+        raise httpx.ReadError("gone after a long silence")
+
+    monkeypatch.setattr("livinglab.cli.client.PATIENCE", 0.5)
+    following, asked = client(broken(), httpx.ConnectError("away"))
+    with pytest.raises(Unreachable, match="does not answer"):
+        list(following.events("run-x"))
+    assert asked == ["0", "3"], "it was looked for again"
+
+
+def test_a_verdict_is_readable_at_any_width() -> None:
+    from rich.console import Console
+
+    from livinglab.cli.show import verdict_table
+    from sandbox_api import examples
+
+    criterion = {**examples.SPEC["criteria"][0], "slice": "all", "baseline": None, "id": "discrimination-of-women-and-men"}
+    result = {**examples.VERDICT["verdict"]["results"][0], "criterion": criterion["id"], "severity": "advisory"}
+    for measured in (True, False):
+        verdict = {"results": [{**result, "measurement": result["measurement"] if measured else None}]}
+        for width in (80, 100, 140):
+            console = Console(width=width, file=io.StringIO(), force_terminal=False)
+            console.print(verdict_table(verdict, [criterion], "A sandbox", width))
+            text = console.file.getvalue()  # type: ignore[attr-defined]
+            wanted = ["INCONCLUSIVE", "(advisory)", "≥ 0.750", "all", *(["0.775", "[0.745, 0.805]", "1418", "305"] if measured else [])]
+            assert all(word in text for word in wanted), text
+            assert "…" not in text
+            assert ("interval" in text) == (measured and width == 140), "columns without contents are left out"

@@ -1,9 +1,10 @@
 """The API as its callers meet it: who may what, what is refused and how it is said, and nothing about others."""
 
+import asyncio
 import json
 import tarfile
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.testclient import TestClient
@@ -37,13 +38,30 @@ def test_every_domain_error_has_a_status() -> None:
     assert all(any(parent in STATUS for parent in kind.__mro__) for kind in kinds(LivingLabError))
 
 
-def test_the_openapi_document_is_3_1_and_describes_every_address(client: TestClient) -> None:
-    document = client.get("/v1/openapi.json").json()
-    assert document["openapi"].startswith("3.1")
-    operations = [op for path, item in document["paths"].items() if path.startswith("/v1") for op in item.values()]
-    assert len(operations) >= 25
-    assert all(op["description"] for op in operations)
-    assert "examples" in json.dumps(document)
+@pytest.mark.parametrize(("method", "path", "status", "says"), [
+    ("GET", "/nowhere", 404, "there is no address '/nowhere'"), ("DELETE", "/v1/pilots", 405, "does not take DELETE"),
+    ("POST", "/healthz", 405, "does not take POST"),
+])  # fmt: skip
+def test_an_address_or_a_method_that_there_is_not_is_a_problem_that_says_so(startup: Any, method: str, path: str, status: int, says: str) -> None:
+    assert says in startup.call(method, path, status)["detail"]
+
+
+def test_a_method_that_is_not_taken_is_answered_with_those_that_are(client: TestClient) -> None:
+    assert client.delete("/v1/pilots").headers["allow"] == "GET, POST"
+    assert client.delete("/v1/keys").headers["allow"] == "GET, PUT"
+
+
+def test_what_is_not_json_says_where_it_ceases_to_be(startup: Any) -> None:
+    answer = startup.call("POST", "/v1/pilots", 422, content=b'{"manifest": oh}', headers={"Content-Type": "application/json"})
+    assert answer["detail"] == "body: this is not JSON: Expecting value at character 13"
+
+
+def test_a_fault_of_the_labs_own_is_a_problem_too(lab: Lab, client: TestClient, startup: Any) -> None:
+    lab.store.close()  # type: ignore[attr-defined]
+    lab.__dict__["runs"] = None
+    answer = startup.call("GET", "/v1/runs", 500)
+    assert "its log says how" in answer["detail"]
+    assert "Traceback" not in json.dumps(answer)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer ll_wrong"}, {"Authorization": "Basic x"}])
@@ -101,9 +119,18 @@ def test_one_key_cannot_sign_for_both_sides(plan: dict[str, Any], startup: Any, 
     authority.call("PUT", "/v1/keys", 409, content=startup.signer.public_pem)
 
 
+@pytest.mark.parametrize(("change", "where"), [
+    ({"objectives": []}, "objectives"), ({"objectives": [""]}, "objectives.0"), ({"valid_from": "tomorrow"}, "valid_from"),
+    ({"valid_until": "2019-12-31"}, "valid_until"), ({"measured_runs": 0}, "measured_runs"), ({"sites": ["moon"]}, "sites"),
+])  # fmt: skip
+def test_a_proposal_that_cannot_be_agreed_says_where(pilot: dict[str, Any], startup: Any, change: dict[str, Any], where: str) -> None:
+    proposal = {"pilot": pilot["id"], "objectives": ["to be tested"], "valid_from": "2020-01-01", "valid_until": "2099-12-31"}
+    assert where in startup.call("POST", "/v1/plans", 422, json={**proposal, **change})["detail"]
+
+
 def test_an_expired_plan_admits_nothing(pilot: dict[str, Any], startup: Any, authority: Any) -> None:
     plan = startup.call(
-        "POST", "/v1/plans", 201, json={"pilot": pilot["id"], "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2020-02-01"}
+        "POST", "/v1/plans", 201, json={"pilot": pilot["id"], "objectives": ["to end"], "valid_from": "2020-01-01", "valid_until": "2020-02-01"}
     )
     agree(plan, startup, authority)
     assert "the plan ended on 2020-02-01" in request_run(startup, plan, 409)["reasons"]
@@ -119,6 +146,14 @@ def test_a_suspended_plan_admits_nothing_and_only_the_authority_suspends(plan: d
     request_run(startup, plan)
 
 
+def test_nobody_agrees_to_a_plan_but_by_both_signatures(plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    path = f"/v1/plans/{plan['body']['id']}/state"
+    answer = authority.call("POST", path, 409, json={"state": "agreed", "reason": "without a signature"})
+    assert "only a suspended plan is resumed" in answer["detail"]
+    agree(plan, startup, authority)
+    assert startup.call("GET", f"/v1/plans/{plan['body']['id']}")["state"] == "agreed"
+
+
 def test_an_idempotency_key_asks_once(plan: dict[str, Any], startup: Any, authority: Any, door: Any) -> None:
     agree(plan, startup, authority)
     first, again = request_run(startup, plan), request_run(startup, plan)
@@ -129,24 +164,10 @@ def test_an_idempotency_key_asks_once(plan: dict[str, Any], startup: Any, author
     request_run(door("elsewhere", tiny="participant"), plan, 404)
 
 
-def test_what_belongs_to_another_organisation_does_not_exist(
-    plan: dict[str, Any], pilot: dict[str, Any], startup: Any, authority: Any, door: Any
-) -> None:
-    agree(plan, startup, authority)
-    run = request_run(startup, plan)
+def test_a_digest_that_others_know_is_unknown_here(pilot: dict[str, Any], door: Any) -> None:
     rival = door("rival", tiny="participant")
-    for path in (f"/v1/pilots/{pilot['id']}", f"/v1/plans/{plan['body']['id']}", f"/v1/plans/{plan['body']['id']}/dossier",
-                 f"/v1/runs/{run['id']}",
-                 f"/v1/runs/{run['id']}/why", f"/v1/runs/{run['id']}/logs", f"/v1/runs/{run['id']}/events",
-                 f"/v1/runs/{run['id']}/verdict"):  # fmt: skip
-        theirs, nobodys = rival.call("GET", path, 404), rival.call("GET", path.replace("-0", "-9"), 404)
-        assert theirs["title"] == nobodys["title"]
-    for path in ("/v1/pilots", "/v1/plans", "/v1/runs"):
-        assert rival.call("GET", path)["items"] == []
-        assert len(authority.call("GET", path)["items"]) == 1
-    rival.call("POST", f"/v1/runs/{run['id']}/cancel", 404, json={})
     unknown = rival.call("POST", "/v1/pilots", 422, json={"manifest": pilot["manifest"], "image": pilot["image"]})
-    assert "has uploaded no image" in unknown["detail"], "a digest that others know is unknown here"
+    assert "has uploaded no image" in unknown["detail"]
 
 
 @pytest.mark.parametrize(("change", "where"), [
@@ -187,6 +208,9 @@ def test_bodies_and_uploads_are_bounded(startup: Any) -> None:
 
     chunked = (b"x" * 65_536 for _ in range(17))  # without a length in its header
     startup.call("POST", "/v1/images", 413, content=chunked)
+    for method, path in (("POST", "/v1/pilots"), ("PUT", "/v1/keys"), ("POST", "/v1/plans/pln-x/signatures")):
+        small = (b"x" * 16_384 for _ in range(5))
+        assert "65536" in startup.call(method, path, 413, content=small, headers={"Content-Type": "application/json"})["detail"]
 
 
 def test_lists_are_paged_by_cursor(authority: Any, startup: Any, manifest: dict[str, Any]) -> None:
@@ -200,7 +224,9 @@ def test_lists_are_paged_by_cursor(authority: Any, startup: Any, manifest: dict[
         if cursor is None:
             break
     assert seen == made[::-1]
-    startup.call("GET", "/v1/pilots", 422, params={"limit": 0})
+    for wrong in ({"limit": 0}, {"limit": 201}, {"after": ""}, {"after": "a cursor"}, {"after": "\0"}, {"after": "x" * 101}):
+        for path in ("/v1/sandboxes", "/v1/pilots", "/v1/plans", "/v1/runs"):
+            startup.call("GET", path, 422, params=wrong)
 
 
 def test_a_queued_run_that_nobody_began_is_cancelled_at_once_and_says_so(plan: dict[str, Any], startup: Any, authority: Any) -> None:
@@ -225,6 +251,29 @@ def test_events_are_streamed_and_resumed(plan: dict[str, Any], startup: Any, aut
     resumed = startup.call("GET", f"/v1/runs/{run['id']}/events", headers={"Last-Event-ID": first}).text
     assert "run-queued" not in resumed
     assert "run-cancelled" in resumed
+
+
+def test_a_stream_without_news_shows_that_it_lives(
+    lab: Lab, plan: dict[str, Any], startup: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sandbox_api.routes import runs
+
+    monkeypatch.setattr(runs, "HEARTBEAT_SECONDS", 0.3)
+    agree(plan, startup, authority)
+    run = request_run(startup, plan)["id"]
+    caller = lab.access.authenticate(startup.headers["Authorization"].removeprefix("Bearer "))
+
+    class Listening:
+        async def is_disconnected(self) -> bool:
+            return False
+
+    async def two() -> list[bytes]:
+        stream = runs._events(lab, caller, run, 0, cast("Any", Listening()))
+        return [await anext(stream), await anext(stream)]
+
+    event, beat = asyncio.run(two())
+    assert b"event: run-queued" in event
+    assert beat == b": still here\n\n"
 
 
 def test_a_version_of_a_sandbox_never_changes(authority: Any, startup: Any) -> None:

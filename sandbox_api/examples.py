@@ -1,0 +1,99 @@
+"""Examples for the OpenAPI document: one pilot's way through a lab, as it goes over the wire. A test holds each against its model."""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+AT = "2026-03-02T09:00:00Z"
+PILOT_ID, PLAN_ID, RUN_ID = "plt-01kjpg5q80t6d0w3m1x2y4z8ab", "pln-01kjpg6c40v8e2r5n7p9q1s3cd", "run-01kjpg71r0w9f4t6k8m2n5v7ef"
+
+
+def digest(digit: str) -> str:
+    """A digest that shows at a glance that it is nobody's."""
+    return "sha256:" + digit * 64
+
+
+MANIFEST: Json = {
+    "kind": "Pilot", "name": "flchain-cox", "version": "1.0.0", "title": "Ten-year mortality risk", "summary": "A Cox model.",
+    "sandbox": "medicine-flchain", "task": "survival", "entrypoint": ["python3", "/app/predict.py"],
+}  # fmt: skip
+PEM = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAWK84BUjMr17VOYMh/EAo03ALvG8jlfkkhR/M/hpLiAs=\n-----END PUBLIC KEY-----\n"
+KEY: Json = {"key_id": "62b72b4eee4ed02826a9e3d3ac4687acbd19673d4e8dc62fbde2bbaf7f5d9cde", "organisation": "startup", "pem": PEM}
+IMAGE: Json = {"digest": digest("a"), "size": 184_549_376}
+ENVELOPE: Json = {
+    "payloadType": "application/vnd.in-toto+json",
+    "payload": "eyJfdHlwZSI6…",
+    "signatures": [{"keyid": KEY["key_id"], "sig": "kqF1…"}],
+}
+
+SPEC: Json = {
+    "kind": "Sandbox", "id": "medicine-flchain", "version": 1, "title": "Ten-year mortality risk", "domain": "personalised-medicine",
+    "summary": "A demonstration on public data.", "task": "survival", "data": {"card": "data_card.md", "visibility": "demonstration"},
+    "slices": {"all": {"title": "All hidden cases"}},
+    "harness": {"parameters": {"horizon": 10}, "resources": {"memory": 1 << 30, "cpus": 1, "pids": 64, "wall_seconds": 300}},
+    "quota": {"measured_runs": 3},
+    "criteria": [{
+        "id": "discrimination", "title": "Ranks persons by risk", "metric": "uno_c", "direction": "at_least", "threshold": 0.75,
+        "basis": "sandbox", "source": "Uno et al. 2011", "rationale": "A model below 0.75 adds nothing that a birthday does not tell.",
+    }],
+}  # fmt: skip
+RELEASE: Json = {"spec": SPEC, "harness_image": digest("b"), "participant_data": {"digest": digest("c")}, "hidden_data": {"digest": digest("d")},
+           "commitment": digest("e")}  # fmt: skip
+SANDBOX: Json = {"id": "medicine-flchain", "version": 1, "title": "Ten-year mortality risk", "authority": "ministry", "release": digest("f"),
+           "criteria": digest("1"), "document": RELEASE}  # fmt: skip
+
+PILOT: Json = {"id": PILOT_ID, "organisation": "startup", "sandbox": "medicine-flchain", "manifest": MANIFEST, "image": IMAGE["digest"],
+         "state": "submitted", "created_at": AT}  # fmt: skip
+PROPOSAL: Json = {"pilot": PILOT_ID, "objectives": ["Show that the risk model is calibrated in both sexes"], "valid_from": "2026-01-01",
+            "valid_until": "2026-12-31"}  # fmt: skip
+PLAN_BODY: Json = {
+    "id": PLAN_ID, "pilot": PILOT_ID, "participant": "startup", "authority": "ministry", "sandbox": "medicine-flchain", "release": digest("f"),
+    "specification": digest("2"), "criteria": digest("1"), "isolation": digest("3"), "harness_image": digest("b"), "participant_data": digest("c"),
+    "hidden_data": digest("d"), "commitment": digest("e"), "pilot_image": digest("a"), "manifest": digest("4"), "measured_runs": 3,
+    "replicates": 2000, "sites": ["docker"], **{name: PROPOSAL[name] for name in ("objectives", "valid_from", "valid_until")},
+}  # fmt: skip
+PLAN: Json = {"body": PLAN_BODY, "digest": digest("5"), "state": "proposed", "signatures": [], "created_at": AT}
+CHANGE: Json = {"state": "suspended", "reason": "A serious incident is being looked into."}
+
+RUN: Json = {"id": RUN_ID, "plan": PLAN_ID, "plan_digest": digest("5"), "pilot": PILOT_ID, "organisation": "startup", "sandbox": "medicine-flchain",
+       "site": "docker", "ordinal": 1, "state": "completed", "verdict": "INCONCLUSIVE", "counts": True, "created_at": AT, "ended_at": AT}  # fmt: skip
+ATTEMPT: Json = {"id": f"{RUN_ID}.1", "number": 1, "state": "completed", "step": "seal", "failure": None, "verdict": "INCONCLUSIVE",
+           "cancel_seen_dead_at": None, "created_at": AT, "ended_at": AT}  # fmt: skip
+STEP: Json = {"step": "execute", "status": "done", "at": AT}
+MEASUREMENT: Json = {"metric": "uno_c", "slice": "all", "value": 0.775, "n": 1418, "events": 305, "non_events": 880,
+               "interval": {"lower": 0.745, "upper": 0.805, "level": 0.9833, "method": "bootstrap-percentile"}}  # fmt: skip
+VERDICT: Json = {"values_withheld": False, "verdict": {
+    "semantics": 1, "criteria_digest": digest("1"), "verdict": "INCONCLUSIVE",
+    "results": [{"criterion": "discrimination", "verdict": "INCONCLUSIVE", "severity": "gate", "reason": "the interval straddles the threshold",
+                 "measurement": MEASUREMENT}]}}  # fmt: skip
+WHY: Json = {
+    "sentence": f"Run {RUN_ID} waits for a place at site docker: it is next.",
+    "whose": None,
+    "next": "A worker of that site takes it up.",
+}
+DOCUMENT: Json = {"name": "verdict.json", "digest": digest("6"), "size": 2048}
+ENTRY: Json = {
+    "sequence": 0,
+    "digest": digest("7"),
+    "entry": '{"kind":"plan-proposed",…}',
+    "body": '{"_type":"https://in-toto.io/Statement/v1",…}',
+}
+EVENT = f'id: 7\nevent: run-queued\ndata: {{"kind":"run-queued","run":"{RUN_ID}","attempt":null,"data":{{"ordinal":1}},"at":"{AT}"}}\n\n'
+LOG = "fitted on 4724 persons\n"
+
+PROBLEM: Json = {"type": "urn:livinglab:problem:not-found", "title": "not-found", "status": 404, "detail": f"there is no run '{RUN_ID}'."}
+
+
+def page(item: dict[str, Any]) -> dict[str, Any]:
+    """A last page with one entry."""
+    return {"items": [item], "next": None}
+
+
+def answers(example: Any, status: int = 200, media_type: str = "application/json") -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` with that example."""
+    return {status: {"content": {media_type: {"example": example}}}}
+
+
+def takes(media_type: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for a body that is read byte for byte."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema, "example": example}}}}

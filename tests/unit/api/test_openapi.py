@@ -1,0 +1,104 @@
+"""The OpenAPI document: complete, with examples that hold, and kept by the application whatever is sent to it."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from starlette.testclient import TestClient
+
+from livinglab.bootstrap import Lab
+from livinglab.domain.pilot import PilotManifest
+from livinglab.domain.plan import PlanBody
+from livinglab.domain.sandbox import Release
+from sandbox_api import examples, schemas
+from sandbox_api.app import create_app
+from sandbox_api.errors import Problem
+from sandbox_api.routes import content, plans, runs
+
+ROUTES = [route for router in (content.router, plans.router, runs.router) for route in router.routes if isinstance(route, APIRoute)]
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield f"{method.upper()} {path}", operation
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, Any]:
+    made: dict[str, Any] = client.get("/openapi.json").json()
+    return made
+
+
+def test_every_address_is_described_with_its_problems(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    named = dict(operations(document))
+    assert len(named) == len(ROUTES) + 1
+    for name, operation in named.items():
+        assert operation["description"], name
+        assert "application/problem+json" in operation["responses"]["4XX"]["content"], name
+        assert "422" not in operation["responses"], f"{name}: FastAPI's own description of errors, which are not answered here"
+
+
+def test_every_body_and_every_answer_has_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for media in operation.get("requestBody", {"content": {}})["content"].values():
+            reference = media["schema"].get("$ref", "").rpartition("/")[2]
+            schema = document["components"]["schemas"].get(reference, media["schema"])
+            assert media.get("example") or schema.get("examples"), name
+        good = next(answer for status, answer in operation["responses"].items() if status.startswith("2"))
+        if name != "GET /healthz":
+            assert all("example" in media for media in good["content"].values()), name
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda r: f"{min(r.methods)} {r.path}")
+def test_an_example_is_what_its_address_answers(route: APIRoute) -> None:
+    for answer in route.responses.values():
+        for media_type, media in answer["content"].items():
+            if route.response_model and media_type == "application/json":
+                TypeAdapter(route.response_model).validate_python(media["example"])
+
+
+def test_the_examples_of_what_is_sent_would_be_taken() -> None:
+    Release.model_validate(examples.RELEASE)
+    PilotManifest.model_validate(examples.MANIFEST)
+    PlanBody.model_validate(examples.PLAN_BODY)
+    Problem.model_validate(examples.PROBLEM)
+    for model in (schemas.PilotSubmission, schemas.PlanProposal, schemas.PlanChange, schemas.RunSubmission, schemas.Cancellation):
+        (example,) = model.model_json_schema()["examples"]
+        model.model_validate(example)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+def test_whatever_is_sent_the_document_is_kept(lab: Lab, startup: Any, mode: str) -> None:
+    """Schemathesis sends what the document allows, and what it does not; no answer is a 500 or of an undocumented kind."""
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis.errors import Unsatisfiable
+    from schemathesis import checks
+
+    @schemathesis.serializer("application/x-tar", "application/x-pem-file", "application/vnd.dsse+json")
+    def as_it_is(_context: Any, value: Any) -> bytes:
+        return value if isinstance(value, bytes) else str(value).encode()
+
+    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(lab))
+    held = [checks.not_a_server_error, checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
+    bounded = settings(max_examples=15, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+                       suppress_health_check=list(HealthCheck))  # fmt: skip
+    sent = 0
+    for found in schema.get_all_operations():
+        operation: Any = found.ok()  # type: ignore[union-attr]  # an Err would fail here, as it should
+
+        @bounded
+        @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode)))
+        def send(case: Any) -> None:
+            case.call_and_validate(headers=startup.headers, checks=held)
+
+        with suppress(Unsatisfiable):  # an address without a parameter or a body cannot be asked wrongly
+            send()
+            sent += 1
+    assert sent >= 25
