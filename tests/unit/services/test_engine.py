@@ -397,7 +397,7 @@ def test_a_plan_that_is_not_signed_is_not_resumed_into_force(world: World) -> No
     plan = world.lab.plans.propose(
         world.participant, {"pilot": again.id, "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2099-01-01"}
     )
-    with pytest.raises(Conflict, match="both sides' signatures"):
+    with pytest.raises(Conflict, match="only a suspended plan is resumed"):
         world.lab.plans.stop(world.authority, plan.id, PlanState.AGREED, "because")
     world.lab.plans.stop(world.authority, world.plan, PlanState.SUSPENDED, "a doubt")
     assert world.lab.plans.stop(world.authority, world.plan, PlanState.AGREED, "it was none").state is PlanState.AGREED
