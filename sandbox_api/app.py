@@ -1,6 +1,7 @@
 """The application."""
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 import livinglab
 from livinglab.bootstrap import Lab, open_lab
@@ -17,7 +18,7 @@ plans and runs are paged by cursor, and what belongs to another organisation doe
 def create_app(lab: Lab | None = None) -> FastAPI:
     """The API over a lab (None: the one of the environment's settings)."""
     lab = lab or open_lab()
-    app = FastAPI(
+    app = FastAPIOffline(  # its pages come with it: a lab has no way to a CDN
         title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None,
         responses=errors.RESPONSES)  # fmt: skip
     app.state.lab = lab

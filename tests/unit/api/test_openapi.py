@@ -1,5 +1,6 @@
 """The OpenAPI document: complete, with examples that hold, and kept by the application whatever is sent to it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -102,3 +103,11 @@ def test_whatever_is_sent_the_document_is_kept(lab: Lab, startup: Any, mode: str
             send()
             sent += 1
     assert sent >= 25
+
+
+def test_its_pages_come_from_the_lab_itself_and_from_nowhere_else(client: TestClient) -> None:
+    page = client.get("/docs").text
+    wanted = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert [address for address in wanted if "://" in address] == []
+    assert len(wanted) >= 2
+    assert [client.get(address).status_code for address in wanted] == [200] * len(wanted)
