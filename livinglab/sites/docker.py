@@ -14,9 +14,9 @@ from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
 from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
 from livinglab.sites import docker_spec
-from livinglab.sites.attest import MARK, REPORT_LIMIT
-from livinglab.sites.docker_engine import TimedOut, connect, ended_by_someone, first_line, log_pieces, log_was_rotated, moment, translated
+from livinglab.sites.docker_engine import TimedOut, connect, ended_by_someone, moment, translated
 from livinglab.sites.docker_images import EngineImages
+from livinglab.sites.docker_logs import EngineLogs
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
 from livinglab.sites.outputs import copy_outputs
 from livinglab.sites.staging import ROLES, JobRecord, Staging
@@ -55,6 +55,7 @@ class DockerSite:
         self.runtime = runtime
         self._engine = connect(url)
         self._staging = Staging(root)
+        self._logs = EngineLogs(self._engine, instance, self._staging)
         self._images = EngineImages(self._engine, images, self._staging)
 
     # --- images and data -----------------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ class DockerSite:
             msg = f"the engine calls job {key} {state['Status']!r}, which is no state that is known."
             raise PlatformFault(msg)
         if seen is Seen.RUNNING:
-            self._report(key)  # kept now, before a flood of log washes it away
+            self._logs.report(key)  # kept now, before a flood of log washes it away
             limit = self._passed_limit(key, inspected, now)
             alone = self._left_alone(key, now)
             reason = "a container that it lives together with has ended" if alone else reason
@@ -205,9 +206,10 @@ class DockerSite:
 
     def _passed_limit(self, key: JobKey, inspected: dict[str, Any], now: datetime) -> Limit | None:
         started = moment(inspected["State"]["StartedAt"])
-        if started and (now - started).total_seconds() > self._record(key).container.resources.wall_seconds:
+        limits = self._record(key).container.resources
+        if started and (now - started).total_seconds() > limits.wall_seconds:
             return "wall_seconds"
-        return "log_bytes" if self._log_is_over(key, inspected) else None
+        return "log_bytes" if self._logs.is_over(key, inspected, limits.log_bytes) else None
 
     def _limit_that_ended(self, key: JobKey, inspected: dict[str, Any]) -> Limit | None:
         """Derived from what the engine and the volume kept, so that it is the same whoever asks, and after any crash.
@@ -218,22 +220,11 @@ class DockerSite:
         started, ended = moment(state["StartedAt"]), moment(state["FinishedAt"])
         if state["OOMKilled"] and state["ExitCode"]:
             return "memory"
-        if self._log_is_over(key, inspected):
+        if self._logs.is_over(key, inspected, limits.log_bytes):
             return "log_bytes"
         if started and ended and (ended - started).total_seconds() > limits.wall_seconds:
             return "wall_seconds"
         return "output_bytes" if state["ExitCode"] and is_full(self._staging.outputs(key)) else None
-
-    def _log_is_over(self, key: JobKey, inspected: dict[str, Any]) -> bool:
-        """The engine has rotated the log (so it was far over), or what it kept is too long."""
-        limit, path = self._record(key).container.resources.log_bytes, Path(inspected["LogPath"])
-        if log_was_rotated(path):
-            return True
-        try:
-            kept = path.stat().st_size
-        except OSError:
-            return False
-        return kept > limit and len(self._read_log(key, limit + 1)) > limit
 
     def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
         """See the port. Of what runs longer than a blink the launcher's line is kept meanwhile, before a flood of log can wash it away."""
@@ -242,7 +233,7 @@ class DockerSite:
             return
         for key in keys:
             if self._staging.record(key):
-                self._report(key)
+                self._logs.report(key)
         self._wait_for_any(keys, seconds - _BLINK)
 
     def _wait_for_any(self, keys: Collection[JobKey], seconds: float) -> bool:
@@ -309,38 +300,12 @@ class DockerSite:
 
     # --- what is left --------------------------------------------------------------------------------------------------
 
-    def _read_log(self, key: JobKey, most: int) -> bytes:
-        """At most `most` bytes of both streams as they came, without the launcher's line."""
-        report = self._report(key)
-        data, out = bytearray(), len(report or b"")
-        with log_pieces(self._engine, container_name(self.instance, key)) as pieces:
-            begun = False
-            for is_stdout, piece in pieces:
-                if is_stdout and not begun:
-                    begun = True  # the launcher's line is the first piece, unless it was washed away
-                    piece = piece[out:] if report and piece.startswith(report) else piece  # noqa: PLW2901
-                data += piece
-                if len(data) >= most:
-                    break
-        return bytes(data[:most])
-
-    def _report(self, key: JobKey) -> bytes | None:
-        """The first line of standard output, which only the launcher can have written."""
-        kept = self._staging.report(key)
-        if kept is None:
-            with log_pieces(self._engine, container_name(self.instance, key)) as pieces:
-                line = first_line(pieces, REPORT_LIMIT)
-            kept = line if line and line.startswith(MARK) else None
-            if kept:
-                self._staging.write_report(key, kept)
-        return kept
-
     def logs(self, key: JobKey, offset: int, limit: int) -> bytes:
         """See the port."""
         if self._staging.record(key) is None:
             return b""
         try:
-            return self._read_log(key, offset + limit)[offset:]
+            return self._logs.read(key, offset + limit)[offset:]
         except NotFound:
             return b""
 
@@ -363,14 +328,14 @@ class DockerSite:
             msg = f"the {key.role} container was killed from outside: somebody else killed it, or the engine was stopped under it."
             raise PlatformFault(msg)
         container, limits = record.container, record.container.resources
-        log = self._read_log(key, limits.log_bytes + 1)
+        log = self._logs.read(key, limits.log_bytes + 1)
         (into / "log").write_bytes(log[: limits.log_bytes])
         files, problem = self._take_outputs(key, container, into / "outputs")
         sources = {m.target: self._source(key, m.area, m.dataset) for m in container.mounts}
         view = docker_spec.site_view(inspected, container, record.user, sources, self.launcher)
         return Outcome(
             key=key, exit_code=state["ExitCode"], limit=limit, started_at=started, ended_at=ended,
-            report=self._report(key), site_view=view, log_path=into / "log", log_bytes=min(len(log), limits.log_bytes),
+            report=self._logs.report(key), site_view=view, log_path=into / "log", log_bytes=min(len(log), limits.log_bytes),
             log_truncated=len(log) > limits.log_bytes, outputs=files, outputs_dir=into / "outputs", output_problem=problem,
             usage={"wall_seconds": (ended - started).total_seconds()})  # fmt: skip
 

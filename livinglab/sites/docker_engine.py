@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -18,9 +17,7 @@ from livinglab.domain.errors import IsolationNotProven, NotFound, PlatformFault,
 
 _NEVER = "0001-01-01T00:00:00Z"
 _SOCKET = "unix:///var/run/docker.sock"
-_API = "1.41"  # of Engine 20.10, the oldest that we know
-_FRAME = 8  # bytes before each piece of a log: stream, three zeros, length
-_STDOUT = 1
+API = "1.41"  # of Engine 20.10, the oldest that we know
 _KILLED = {137, 255}
 """Exit codes of what was killed: by SIGKILL, or unseen, while the engine was away."""
 
@@ -39,7 +36,7 @@ def connect(url: str | None, timeout: float = 120) -> Any:
     if not url.startswith(("unix://", "/")):
         msg = f"the Docker Engine at {url} is on another machine, where outputs cannot be bounded"
         raise IsolationNotProven(msg, hint="Run the worker on the engine's own machine and give it the engine's unix:// socket.")
-    return docker.APIClient(base_url=url, version=_API, timeout=timeout)
+    return docker.APIClient(base_url=url, version=API, timeout=timeout)
 
 
 @contextmanager
@@ -93,49 +90,3 @@ def ended_by_someone(engine: Any, inspected: dict[str, Any]) -> bool:
         events = engine.events(since=int(started.timestamp()) if started else 0, until=until, decode=True, filters=filters)
         told = {event["Action"] for event in events}
     return "kill" in told or "start" not in told
-
-
-# --- logs -------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def log_pieces(engine: Any, identity: str, *, follow: bool = False, timeout: float = 120) -> Iterator[Iterator[tuple[bool, bytes]]]:
-    """Pieces of a container's log as they came, each with whether it is standard output. The connection is closed at the end.
-
-    Raises:
-        NotFound: there is no such container.
-        TimedOut: nothing came for `timeout` seconds.
-    """
-    with translated():
-        url = f"{engine.base_url}/v{_API}/containers/{identity}/logs"
-        with engine.get(url, params={"stdout": 1, "stderr": 1, "follow": int(follow)}, stream=True, timeout=timeout) as response:
-            if response.status_code == requests.codes.not_found:
-                msg = f"there is no container {identity}."
-                raise NotFound(msg)
-            response.raise_for_status()
-            yield _pieces(response.raw)
-
-
-def _pieces(raw: Any) -> Iterator[tuple[bool, bytes]]:
-    """The engine's framing, undone; an incomplete frame ends it."""
-    while len(header := raw.read(_FRAME)) == _FRAME:
-        data = raw.read(int.from_bytes(header[4:], "big"))
-        if data:
-            yield header[0] == _STDOUT, data
-
-
-def first_line(pieces: Iterator[tuple[bool, bytes]], most: int) -> bytes | None:
-    """The first line of standard output, with its end; None if it has not come whole within `most` bytes."""
-    data = b""
-    for is_stdout, piece in pieces:
-        if is_stdout:
-            data += piece
-            if b"\n" in data or len(data) > most:
-                break
-    line, end, _ = data.partition(b"\n")
-    return line + end if end else None
-
-
-def log_was_rotated(path: Path) -> bool:
-    """Has the engine put an older part of this log aside?"""
-    return path.with_name(path.name + ".1").exists()

@@ -12,7 +12,8 @@ from livinglab.domain.errors import Invalid, IsolationNotProven
 from livinglab.domain.isolation import Resources
 from livinglab.domain.run import JobKey
 from livinglab.ports import ContainerSpec
-from livinglab.sites.docker_engine import connect, first_line, moment
+from livinglab.sites.docker_engine import connect, moment
+from livinglab.sites.docker_logs import first_line
 from livinglab.sites.staging import JobRecord, Staging
 
 KEY = JobKey(attempt="run-a.1", role="pilot")
