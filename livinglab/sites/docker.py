@@ -304,6 +304,8 @@ class DockerSite:
                 time.sleep(0.02)
             else:
                 return
+        msg = f"the Docker Engine did not remove {name} within {_REMOVAL_WAIT:g} seconds."
+        raise Unreachable(msg)
 
     # --- what is left --------------------------------------------------------------------------------------------------
 
