@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +28,7 @@ HarnessRole = Literal["prepare", "decode", "measure"]
 MEASUREMENTS_LIMIT = 8 << 20
 DECODE_REPORT_LIMIT = 64 << 10
 _TAIL = 2_000
+_ABANDONED = 86_400.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,15 @@ class Collected:
 def collect(site: Site, artifacts: Artifacts, key: JobKey, work: Path) -> Collected:
     """Copy what the job left into the lab's own blobs. Idempotent until the site releases the job.
 
+    By way of a folder of this call's own: a supervisor that has lost the attempt may still be at it.
+
     Raises:
         PlatformFault: it is not there any more, though nobody here has released it.
     """
-    into = work / "collect" / str(key)
-    shutil.rmtree(into, ignore_errors=True)
-    into.mkdir(parents=True, mode=0o700)
+    folder = work / "collect"
+    folder.mkdir(parents=True, exist_ok=True)
+    _forget_abandoned(folder)
+    into = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=folder))
     try:
         outcome = site.collect(key, into)
     except NotFound as error:
@@ -92,6 +99,14 @@ def collect(site: Site, artifacts: Artifacts, key: JobKey, work: Path) -> Collec
         return _keep(artifacts, key, outcome)
     finally:
         shutil.rmtree(into, ignore_errors=True)
+
+
+def _forget_abandoned(folder: Path) -> None:
+    """What killed processes have left; nobody copies for as long as that."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def lost(site: Site, key: JobKey) -> PlatformFault:

@@ -1,6 +1,7 @@
 """The run engine over a site whose misfortunes can be arranged: what is whose fault, what is tried again, and who may write."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,8 @@ from livinglab.domain.run import Attempt, Cause, JobKey, Run, RunState, Step
 from livinglab.domain.sandbox import Role
 from livinglab.evidence import dsse, statements
 from livinglab.evidence.keys import new_key
+from livinglab.ports import Outcome
+from livinglab.services import outcomes
 from livinglab.services.engine import Engine
 from livinglab.services.recording import Recorder
 from livinglab.settings import Settings
@@ -326,3 +329,23 @@ def test_a_run_that_lost_its_worker_says_so(world: World) -> None:
     attempt = world.claim()
     world.engine.advance(attempt.id, attempt.epoch)
     assert "is being admitted" in world.lab.runs.why(world.participant, run.id).sentence or "admit" in str(world.look(run))
+
+
+def test_a_supervisor_that_collects_too_late_takes_nothing_away(world: World, tmp_path: Path) -> None:
+    """It lost the attempt while it copied; its end falls into the copying of the next one."""
+    run = world.request()
+    attempt, key = world.claim(), JobKey(attempt=f"{run.id}.1", role="pilot")
+    while world.engine.upcoming(attempt.id) is not Step.COLLECT:
+        world.engine.advance(attempt.id, attempt.epoch)
+    work = tmp_path / "work"
+    (work / "collect" / "left-by-a-killed-one").mkdir(parents=True)
+    os.utime(work / "collect" / "left-by-a-killed-one", (0, 0))
+
+    class Interrupted(FakeSite):
+        def collect(self, key: JobKey, into: Path) -> Outcome:
+            outcomes.collect(world.site, world.lab.artifacts, key, work)
+            return world.site.collect(key, into)
+
+    collected = outcomes.collect(Interrupted(world.backend, world.site.clock), world.lab.artifacts, key, work)
+    assert list(collected.outputs) == ["predictions.csv"]
+    assert not list((work / "collect").iterdir())
