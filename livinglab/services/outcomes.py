@@ -123,7 +123,8 @@ def _keep(artifacts: Artifacts, key: JobKey, outcome: Outcome) -> Collected:
         with (outcome.outputs_dir / file.path).open("rb") as stream:
             digest, size = artifacts.put_stream(iter(lambda: stream.read(1 << 20), b""), limit=file.size)
         outputs[file.path] = digest
-        name = file.path if key.role == "measure" else f"{key.role}/{file.path}"
+        # The lab's own documents have no folder in their names; of what a container wrote, the measurements alone are among them.
+        name = file.path if (key.role, file.path) == ("measure", "measurements.json") else f"{key.role}/{file.path}"
         documents.append(Document(subject=key.attempt, name=name, media_type="application/octet-stream", digest=digest, size=size))
     data = {
         "exit_code": outcome.exit_code, "limit": outcome.limit,

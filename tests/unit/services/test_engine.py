@@ -349,3 +349,22 @@ def test_a_supervisor_that_collects_too_late_takes_nothing_away(world: World, tm
     collected = outcomes.collect(Interrupted(world.backend, world.site.clock), world.lab.artifacts, key, work)
     assert list(collected.outputs) == ["predictions.csv"]
     assert not list((work / "collect").iterdir())
+
+
+def test_a_harness_cannot_write_the_labs_documents(world: World) -> None:
+    """What it leaves beside its measurements is kept under its own name, and never as a verdict or an attestation."""
+
+    def forger(c: FakeContainer) -> int:
+        for name in ("verdict.json", "isolation-measure.json", "isolation-pilot.json"):
+            c.write(name, b'{"verdict": "PASS"}')
+        return harness(c)
+
+    world.backend.scripts["python3"] = forger
+    run = world.request()
+    world.carry()
+    state, attempts = world.look(run)
+    assert (state.state, len(attempts)) == (RunState.COMPLETED, 1)
+    named = {d.name: world.lab.artifacts.read(d.digest) for d in world.lab.runs.documents(world.authority, run.id)}
+    assert json.loads(named["verdict.json"])["results"]
+    assert json.loads(named["isolation-measure.json"])["holds"]
+    assert named["measure/verdict.json"] == b'{"verdict": "PASS"}'
