@@ -7,7 +7,7 @@
  *
  *   livinglab-launcher --nonce HEX --expect NAME=VALUE ... [--hidden NAME ...] -- COMMAND [ARGUMENT ...]
  *
- * NAME=VALUE: uid, gid, memory (bytes), cpu (thousandths of a core), pids, writable (mount points, separated by ':').
+ * NAME=VALUE: uid, gid, memory (bytes), cpu (thousandths of a core), pids, writable and readable (mount points, separated by ':').
  * --hidden names a property that this runtime is known to hide from inside; not seeing it is then reported, not refused.
  *
  * Exit codes of its own: 97 a demand does not hold, 98 misuse, 99 the command cannot be executed.
@@ -227,24 +227,40 @@ static bool is_null_device(const char *path) {
     return !stat(path, &st) && S_ISCHR(st.st_mode) && major(st.st_rdev) == 1 && minor(st.st_rdev) == 3;
 }
 
-static void look_at_mounts(const char *expected) {
-    char seen[1024] = "";
+/* Where a runtime mounts something of its own: read-only, or not for us to write to. What only looks like it is none. */
+static bool is_the_runtimes(const char *point, const char *kind, bool read_only) {
+    static const char *below[] = {"/proc/", "/sys/"}, *kinds[] = {"proc ", "sysfs ", "tmpfs ", "cgroup ", "cgroup2 "};
+    if (!strcmp(point, "/") || is_null_device(point)) return true; /* the root has a finding of its own */
+    if (in_list("/dev/mqueue", point)) return !strncmp(kind, "mqueue ", 7);
+    if (in_list("/etc/hosts:/etc/hostname:/etc/resolv.conf:/.livinglab/launcher", point)) return read_only;
+    bool known = in_list("/proc:/sys:/dev:/dev/pts:/sys/fs/cgroup", point);
+    for (int i = 0; i < 2 && !known; i++)
+        for (int k = 0; k < 5; k++)
+            known = known || (!strncmp(point, below[i], strlen(below[i])) && !strncmp(kind, kinds[k], strlen(kinds[k])));
+    return known && (read_only || access(point, W_OK));
+}
+
+/* Every mount must be one that was asked for, or the runtime's. That we may not write to a mount's own folder proves
+ * nothing: there may be others in it. */
+static void look_at_mounts(const char *writable, const char *readable) {
+    char demanded[2048], seen[1024] = "";
     bool holds = true;
+    snprintf(demanded, sizeof demanded, "writable %s, readable %s", writable, readable);
     FILE *file = fopen("/proc/self/mountinfo", "re");
-    if (!file) { finding("mounts", expected, NULL, false); return; }
+    if (!file) { finding("mounts", demanded, NULL, false); return; }
     char line[4096];
     while (fgets(line, sizeof line, file)) {
         char point[1024], options[1024];
         if (sscanf(line, "%*s %*s %*s %*s %1023s %1023s", point, options) != 2) continue;
         const char *kind = strstr(line, " - ");
-        if (!kind || strncmp(options, "rw", 2) || access(point, W_OK) || is_null_device(point)) continue;
-        if (!strncmp(kind, " - mqueue ", 10) || !strncmp(kind, " - proc ", 8) || !strncmp(kind, " - devpts ", 10)) continue;
-        if (!in_list(expected, point)) holds = false;
-        strncat(seen, *seen ? ":" : "", sizeof seen - strlen(seen) - 1);
-        strncat(seen, point, sizeof seen - strlen(seen) - 1);
+        bool read_only = !strncmp(options, "ro", 2);
+        if (kind && is_the_runtimes(point, kind + 3, read_only)) continue;
+        if (!in_list(writable, point) && !(read_only && in_list(readable, point))) holds = false;
+        size_t at = strlen(seen);
+        if (at < sizeof seen - 256) snprintf(seen + at, sizeof seen - at, "%s%.200s %s", at ? ", " : "", point, read_only ? "ro" : "rw");
     }
     fclose(file);
-    finding("mounts", expected, seen, holds);
+    finding("mounts", demanded, seen, holds);
 }
 
 static void look_at_user(const char *uid, const char *gid) {
@@ -367,8 +383,8 @@ static void write_report(const uint8_t *key, size_t key_size) {
 }
 
 int main(int argc, char **argv) {
-    static const char *names[] = {"uid", "gid", "memory", "cpu", "pids", "writable"};
-    const char *values[6] = {0}, *nonce = NULL;
+    static const char *names[] = {"uid", "gid", "memory", "cpu", "pids", "writable", "readable"};
+    const char *values[7] = {0}, *nonce = NULL;
     uint8_t key[64];
     int i = 1;
     for (; i < argc && strcmp(argv[i], "--"); i++) {
@@ -381,12 +397,12 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--expect")) {
             const char *pair = argv[++i], *equals = strchr(pair, '=');
             int k = 0;
-            while (k < 6 && !(equals && (size_t)(equals - pair) == strlen(names[k]) && !strncmp(names[k], pair, strlen(names[k])))) k++;
-            if (k == 6) misuse("unknown demand ", pair);
+            while (k < 7 && !(equals && (size_t)(equals - pair) == strlen(names[k]) && !strncmp(names[k], pair, strlen(names[k])))) k++;
+            if (k == 7) misuse("unknown demand ", pair);
             values[k] = equals + 1;
         } else misuse("unknown option ", argv[i]);
     }
-    for (int k = 0; k < 6; k++) if (!values[k]) misuse("missing demand ", names[k]);
+    for (int k = 0; k < 7; k++) if (!values[k]) misuse("missing demand ", names[k]);
     if (!nonce) misuse("missing ", "--nonce");
     if (i + 1 >= argc) misuse("no command after --", "");
     size_t key_size = parse_nonce(nonce, key, sizeof key);
@@ -396,7 +412,7 @@ int main(int argc, char **argv) {
     put("{\"launcher\":\"" VERSION "\",\"nonce\":\"%s\",\"runtime\":\"%s\",\"findings\":[", nonce, on_gvisor ? "gvisor" : "linux");
     look_at_network();
     look_at_root();
-    look_at_mounts(values[5]);
+    look_at_mounts(values[5], values[6]);
     look_at_user(values[0], values[1]);
     look_at_privileges();
     look_at_limits(values[2], values[3], values[4]);

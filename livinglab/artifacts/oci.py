@@ -12,6 +12,7 @@ import json
 import posixpath
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,37 @@ MAX_ENTRIES = 2_000
 MAX_JSON = 4 << 20
 MAX_LAYERS = 127
 MAX_UNPACKED = 16 << 30
+MAX_FILES = 1_000_000
+_MAX_HEADER = 64 << 10
 _CHUNK = 1 << 20
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+
+_OURS = re.compile(r"\.livinglab(/.*)?|in|out|socket|context|outputs|decoded|participant|hidden|key|tmp|dev(/shm)?|proc|sys")
+"""Where an engine mounts something over the image: a file or a link there is first noticed as a container that does not start."""
+
+_OUT = re.compile(r"(^|/)(\.\.|\.wh\.\.{0,2})(/|$)")
+"""A step upwards, or a whiteout of one."""
+
+_UNREADABLE = (
+    tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError
+)  # fmt: skip
+"""What reading a hostile archive may raise. Other errors of the operating system are not among them: a full disk is the lab's."""
+
+
+class _Member(tarfile.TarInfo):
+    """A header that is believed as far as it is plausible: `tarfile` reads a name of the length that is stated, whatever it is."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        named = member.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+        if not 0 <= member.size <= (_MAX_HEADER if named else MAX_UNPACKED):
+            msg = f"an entry states a size of {member.size} bytes"
+            raise tarfile.ReadError(msg)
+        return member
 
 
 def ingest(archive: Path, artifacts: Artifacts) -> Image:
@@ -38,14 +65,14 @@ def ingest(archive: Path, artifacts: Artifacts) -> Image:
 
     Raises:
         Invalid: not such an archive, a hostile one (links, `..`, devices, names given twice), one whose digests do not
-            hold, or an image that the lab does not take (several platforms, volumes, root).
+            hold, one that an engine could not unpack, or an image that the lab does not take (several platforms, volumes, root).
     """
     try:
-        with tarfile.open(archive, mode="r:") as tar:
+        with tarfile.open(archive, mode="r:", tarinfo=_Member) as tar:
             files = _listing(tar)
             config, layers = _contents(tar, files)
             return _store(tar, config, layers, artifacts)
-    except (tarfile.TarError, EOFError, OSError, gzip.BadGzipFile, ValueError, KeyError, TypeError, RecursionError) as error:
+    except _UNREADABLE as error:
         msg = f"the archive is not an image that can be read ({type(error).__name__}: {error})."
         raise Invalid(msg, where="archive", hint="Upload what `docker save IMAGE` writes.") from error
 
@@ -54,18 +81,25 @@ def _refuse(what: str, hint: str | None = None) -> Invalid:
     return Invalid(what, where="archive", hint=hint)
 
 
+def _name(member: tarfile.TarInfo) -> str:
+    name = member.name.removeprefix("./")
+    if name.startswith("/") or ".." in name.split("/"):
+        raise _refuse(f"{name!r} leads out of the archive.")
+    if member.size < 0:  # by an extended header
+        raise _refuse(f"{name!r} states a size of {member.size} bytes.")
+    return name
+
+
 def _listing(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     """The archive's plain files by name. A layer may be a link to another layer: so `docker save` writes the second of two equal ones."""
     files: dict[str, tarfile.TarInfo] = {}
     links: dict[str, str] = {}
     for count, member in enumerate(tar):
-        name = member.name.removeprefix("./")
         if count >= MAX_ENTRIES:
             raise _refuse(f"it has more than {MAX_ENTRIES} entries.")
+        name = _name(member)
         if member.isdir():
             continue
-        if name.startswith("/") or ".." in name.split("/"):
-            raise _refuse(f"{name!r} leads out of the archive.")
         if name in files or name in links:
             raise _refuse(f"{name!r} is there twice.")
         if member.issym() and name.endswith("/layer.tar"):
@@ -163,6 +197,7 @@ def _store(tar: tarfile.TarFile, config: dict[str, Any], layers: list[tarfile.Ta
         digest, size = artifacts.put_stream(_unpacked(stream), limit=MAX_UNPACKED - total)
         if digest != diff_id:
             raise _refuse(f"the layer {layer.name!r} does not have the digest {diff_id} that the configuration names.")
+        _check_layer(artifacts, digest)
         descriptors.append({"mediaType": LAYER_TYPE, "digest": digest, "size": size})
         total += size
     plain = canonical({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": declared}})
@@ -171,6 +206,30 @@ def _store(tar: tarfile.TarFile, config: dict[str, Any], layers: list[tarfile.Ta
         "config": {"mediaType": CONFIG_TYPE, "digest": sha256(plain), "size": len(plain)}, "layers": descriptors,
     })  # fmt: skip
     return Image(digest=artifacts.put(manifest), config=artifacts.put(plain), size=total, architecture="amd64")
+
+
+def _check_layer(artifacts: Artifacts, digest: str) -> None:
+    """Refuse what an engine would only refuse when a run is under way, where it would look like the lab's own failure."""
+    with artifacts.open(digest) as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as tar:
+        for _ in range(MAX_FILES):
+            member = tar.next()
+            if member is None:
+                return
+            tar.members = []  # type: ignore[attr-defined] # it keeps them all, and a layer of nothing but names would fill the memory
+            _check_member(member)
+    raise _refuse(f"a layer has more than {MAX_FILES} files.")
+
+
+def _check_member(member: tarfile.TarInfo) -> None:
+    path = posixpath.normpath("/" + member.name).lstrip("/")
+    leads_to = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname)) if member.issym() else ""
+    if _OUT.search(member.name) or (member.islnk() and _OUT.search(member.linkname)) or leads_to.split("/")[0] == "..":
+        raise _refuse(f"{member.name!r} in a layer leads out of the image.")
+    plain = member.isreg() or member.isdir() or member.issym() or member.islnk()
+    if member.size < 0 or not (plain or path.startswith("dev/")):  # what lies in /dev is covered by the engine's own
+        raise _refuse(f"{member.name!r} in a layer is a device or a pipe; files, folders and links are taken.")
+    if not member.isdir() and _OURS.fullmatch(path):
+        raise _refuse(f"/{path} in the image is no folder, and the lab mounts its own there.", "Remove it from the image.")
 
 
 def _unpacked(stream: Any) -> Iterator[bytes]:

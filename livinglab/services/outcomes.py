@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +29,7 @@ HarnessRole = Literal["prepare", "decode", "measure"]
 MEASUREMENTS_LIMIT = 8 << 20
 DECODE_REPORT_LIMIT = 64 << 10
 _TAIL = 2_000
+_ABANDONED = 86_400.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,15 @@ class Collected:
 def collect(site: Site, artifacts: Artifacts, key: JobKey, work: Path) -> Collected:
     """Copy what the job left into the lab's own blobs. Idempotent until the site releases the job.
 
+    By way of a folder of this call's own: a supervisor that has lost the attempt may still be at it.
+
     Raises:
         PlatformFault: it is not there any more, though nobody here has released it.
     """
-    into = work / "collect" / str(key)
-    shutil.rmtree(into, ignore_errors=True)
-    into.mkdir(parents=True, mode=0o700)
+    folder = work / "collect"
+    folder.mkdir(parents=True, exist_ok=True)
+    _forget_abandoned(folder)
+    into = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=folder))
     try:
         outcome = site.collect(key, into)
     except NotFound as error:
@@ -93,6 +100,14 @@ def collect(site: Site, artifacts: Artifacts, key: JobKey, work: Path) -> Collec
         return _keep(artifacts, key, outcome)
     finally:
         shutil.rmtree(into, ignore_errors=True)
+
+
+def _forget_abandoned(folder: Path) -> None:
+    """What killed processes have left; nobody copies for as long as that."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def lost(site: Site, key: JobKey) -> PlatformFault:
@@ -109,7 +124,8 @@ def _keep(artifacts: Artifacts, key: JobKey, outcome: Outcome) -> Collected:
         with (outcome.outputs_dir / file.path).open("rb") as stream:
             digest, size = artifacts.put_stream(iter(lambda: stream.read(1 << 20), b""), limit=file.size)
         outputs[file.path] = digest
-        name = file.path if key.role == "measure" else f"{key.role}/{file.path}"
+        # The lab's own documents have no folder in their names; of what a container wrote, the measurements alone are among them.
+        name = file.path if (key.role, file.path) == ("measure", "measurements.json") else f"{key.role}/{file.path}"
         documents.append(Document(subject=key.attempt, name=name, media_type="application/octet-stream", digest=digest, size=size))
     data = {
         "exit_code": outcome.exit_code, "limit": outcome.limit,
@@ -145,10 +161,13 @@ def under(outputs: Mapping[str, str], prefix: str) -> dict[str, str]:
 
 
 def isolation_failure(attestation: Attestation, collected: Collected) -> Failure | None:
-    """Isolation that is not proven refuses the run, unless the pilot itself washed the proof away by flooding its log."""
+    """Isolation that is not proven refuses the run, unless the pilot itself washed the proof away by flooding its log.
+
+    What then stands first in the log is the pilot's, an imitation of a report perhaps; the site must still have seen all hold.
+    """
     if attestation.holds:
         return None
-    if collected.report is None and collected.limit == "log_bytes":
+    if attestation.report is None and collected.limit == "log_bytes" and all(f.holds for f in collected.site_view):
         return _limit_failure(collected, "log_bytes")
     return Failure(cause=Cause.POLICY, code="isolation-not-proven", sentence=f"Isolation was not proven: {'; '.join(attestation.reasons)}.")
 
@@ -170,7 +189,9 @@ def pilot_failure(s: Situation, collected: Collected) -> Failure | None:
 
 
 def _end_of_log(collected: Collected) -> str:
-    tail = collected.log[-_TAIL:].decode(errors="replace").strip()
+    """The end of a log, fit for a sentence: it is read in terminals, and must not move their cursors."""
+    text = collected.log[-_TAIL:].decode(errors="replace").strip()
+    tail = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
     return f" Its log ends: {tail}" if tail else " It wrote no log."
 
 
@@ -183,7 +204,9 @@ def _limit_failure(collected: Collected, limit: str, s: Situation | None = None)
         "pids": ("process-limit", "The pilot started more processes than its limit"),
     }[limit]
     units = {"wall_seconds": "seconds", "pids": "processes"}.get(limit, "bytes")
-    amount = f" of {getattr(s.pilot.manifest.resources, limit):g} {units}" if s else ""
+    resources = s.pilot.manifest.resources if s else None
+    amount = f" of {getattr(resources, limit):,.12g} {units}" if resources else ""
+    amount += f" or {resources.output_files:,} files" if resources and limit == "output_bytes" else ""
     return Failure(cause=Cause.PILOT, code=code, sentence=f"{sentence}{amount}, and was ended (exit code {collected.exit_code}).")
 
 

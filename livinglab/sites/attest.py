@@ -36,7 +36,7 @@ def _demands(spec: JobSpec, container: ContainerSpec) -> dict[str, int | str]:
     resources, profile = container.resources, spec.profile
     writable = [m.target for m in container.mounts if not m.read_only] + list(SCRATCH)
     return {"uid": profile.uid, "gid": profile.gid, "memory": resources.memory, "cpu": round(resources.cpus * 1000), "pids": resources.pids,
-            "writable": ":".join(writable)}  # fmt: skip
+            "writable": ":".join(writable), "readable": ":".join(m.target for m in container.mounts if m.read_only)}  # fmt: skip
 
 
 def parse_report(line: bytes | None, nonce: str) -> tuple[ProbeReport | None, str | None]:
@@ -81,7 +81,7 @@ def _compare_demands(spec: JobSpec, report: ProbeReport) -> list[str]:
     """The probe must have been asked for what this job demands, not for less. In a job of several containers, for one of theirs."""
     asked = {f.property: f.demanded for f in report.findings}
     mine = [{"user": f"{spec.profile.uid}:{spec.profile.gid}", **{name: str(_demands(spec, c)[name]) for name in ("memory", "cpu", "pids")},
-             "mounts": str(_demands(spec, c)["writable"])} for c in spec.containers]  # fmt: skip
+             "mounts": "writable {writable}, readable {readable}".format_map(_demands(spec, c))} for c in spec.containers]  # fmt: skip
     if any(all(asked.get(name) == value for name, value in demands.items()) for demands in mine):  # type: ignore[call-overload]
         return []
     return ["the probe was asked for something else than this job demands"]

@@ -14,7 +14,7 @@ from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
 from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
 from livinglab.sites import docker_spec
-from livinglab.sites.docker_engine import TimedOut, connect, ended_by_someone, moment, translated
+from livinglab.sites.docker_engine import KILLED, TimedOut, connect, moment, told_of, translated
 from livinglab.sites.docker_images import EngineImages
 from livinglab.sites.docker_logs import EngineLogs
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
@@ -224,7 +224,25 @@ class DockerSite:
             return "log_bytes"
         if started and ended and (ended - started).total_seconds() > limits.wall_seconds:
             return "wall_seconds"
+        if self._was_killed(key, inspected) and "oom" in told_of(self._engine, inspected):
+            return "memory"  # the engine was too busy to set its own flag
         return "output_bytes" if state["ExitCode"] and is_full(self._staging.outputs(key)) else None
+
+    def _was_killed(self, key: JobKey, inspected: dict[str, Any]) -> bool:
+        """Does it look as if it was killed, and not by the lab?"""
+        return inspected["State"]["ExitCode"] in KILLED and not self._staging.killed(key)
+
+    def _ended_by_someone(self, key: JobKey, inspected: dict[str, Any]) -> bool:
+        """Did a container that the lab has not ended end from outside: by another's kill, or with its engine?
+
+        The kernel shields a container's first process from signals of those within, so a death by SIGKILL comes from outside,
+        but for a program that just exits with that code. The engine's memory tells the two apart: it has the kill, or, where it
+        was started anew in the meantime, not even the container's start.
+        """
+        if not self._was_killed(key, inspected):
+            return False
+        told = told_of(self._engine, inspected, patience=0)
+        return "kill" in told or "start" not in told
 
     def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
         """See the port. Of what runs longer than a blink the launcher's line is kept meanwhile, before a flood of log can wash it away."""
@@ -297,6 +315,8 @@ class DockerSite:
                 time.sleep(0.02)
             else:
                 return
+        msg = f"the Docker Engine did not remove {name} within {_REMOVAL_WAIT:g} seconds."
+        raise Unreachable(msg)
 
     # --- what is left --------------------------------------------------------------------------------------------------
 
@@ -324,7 +344,7 @@ class DockerSite:
             msg = f"the engine never started job {key}: {state.get('Error') or 'no reason given'}"
             raise PlatformFault(msg)
         limit = self._limit_that_ended(key, inspected)
-        if limit is None and not self._staging.killed(key) and ended_by_someone(self._engine, inspected):
+        if limit is None and self._ended_by_someone(key, inspected):
             msg = f"the {key.role} container was killed from outside: somebody else killed it, or the engine was stopped under it."
             raise PlatformFault(msg)
         container, limits = record.container, record.container.resources

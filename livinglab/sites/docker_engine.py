@@ -18,7 +18,7 @@ from livinglab.domain.errors import IsolationNotProven, NotFound, PlatformFault,
 _NEVER = "0001-01-01T00:00:00Z"
 _SOCKET = "unix:///var/run/docker.sock"
 API = "1.41"  # of Engine 20.10, the oldest that we know
-_KILLED = {137, 255}
+KILLED = {137, 255}
 """Exit codes of what was killed: by SIGKILL, or unseen, while the engine was away."""
 
 
@@ -73,20 +73,22 @@ def moment(text: str) -> datetime | None:
     return datetime.fromisoformat(f"{whole}.{fraction[:6].ljust(6, '0')}+00:00")
 
 
-def ended_by_someone(engine: Any, inspected: dict[str, Any]) -> bool:
-    """Did a container that nobody here has killed end from outside: by another's kill, or by the engine's own end?
+def told_of(engine: Any, inspected: dict[str, Any], patience: float = 1.0) -> frozenset[str]:
+    """What the engine remembers of an ended container, of `start`, `kill` and `oom`.
 
-    The kernel shields the first process of a container from signals of those within, so a death by SIGKILL comes from
-    outside, but for a program that just exits with that code. The engine's memory of events tells the two apart: it has the
-    kill, or, where it was started anew in the meantime, not even the container's start.
+    It has the last 256 events, and none from before its own start. A kill for want of memory may be told a moment after
+    the death, so that much patience is had with it (seconds).
     """
-    state = inspected["State"]
-    if state["ExitCode"] not in _KILLED:
-        return False
-    started = moment(state["StartedAt"])
-    filters = {"container": inspected["Id"], "event": ["start", "kill"]}
+    started = moment(inspected["State"]["StartedAt"])
+    filters = {"container": inspected["Id"], "event": ["start", "kill", "oom"]}
+    told: set[str] = set()
     with translated():
-        until = f"{time.time():.6f}"
-        events = engine.events(since=int(started.timestamp()) if started else 0, until=until, decode=True, filters=filters)
-        told = {event["Action"] for event in events}
-    return "kill" in told or "start" not in told
+        events = engine.events(since=int(started.timestamp()) if started else 0, until=f"{time.time() + patience:.6f}", decode=True, filters=filters)
+        try:
+            for event in events:
+                told.add(str(event["Action"]))
+                if told & {"kill", "oom"}:
+                    break
+        finally:
+            events.close()
+    return frozenset(told)

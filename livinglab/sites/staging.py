@@ -1,6 +1,7 @@
 """A site's work folder: what was pushed for an attempt, what is known of its jobs, and locks between processes of one machine."""
 
 import fcntl
+import filecmp
 import os
 import re
 import shutil
@@ -58,11 +59,13 @@ class Staging:
         return self.folder(key.attempt) / key.role / "out"
 
     def push(self, attempt: str, area: Area, files: Mapping[str, Path]) -> None:
-        """Place files for an attempt, read-only and readable by all, in place of whatever the area held."""
+        """Place files for an attempt, read-only and readable by all, in place of whatever the area held.
+
+        The same files once more change nothing: a supervisor that wakes up late must not pull them away from a container.
+        """
         folder = self.area(attempt, area)
-        fresh = folder.with_name(f"{area}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f"{area}.", dir=folder.parent))
         for name, source in files.items():
             if not name or name.startswith("/") or ".." in name.split("/"):
                 msg = f"{name!r} leads out of its area."
@@ -72,8 +75,11 @@ class Staging:
             _place(source, target)
         for path in (fresh, *(p for p in fresh.rglob("*") if p.is_dir())):
             path.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
+        with self.locked(f"attempt-{attempt}"):
+            stale = fresh if _same(fresh, folder) else folder
+            shutil.rmtree(stale, ignore_errors=True)
+            if stale is folder:
+                fresh.rename(folder)
 
     # --- records -------------------------------------------------------------------------------------------------------
 
@@ -138,6 +144,12 @@ class Staging:
         """Everything of an attempt. Its volumes must have been unmounted."""
         shutil.rmtree(self.folder(attempt), ignore_errors=True)
         (self.root / "locks" / f"attempt-{attempt}").unlink(missing_ok=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Do two folders hold the same names and contents?"""
+    names = [{p.relative_to(folder) for p in folder.rglob("*")} for folder in (one, other)]
+    return other.is_dir() and names[0] == names[1] and all(filecmp.cmp(one / n, other / n, shallow=False) for n in names[0] if (one / n).is_file())
 
 
 def _place(source: Path, target: Path) -> None:

@@ -1,17 +1,23 @@
 """Pilots that misbehave, on the real engine: each ends with the right cause and a clear sentence, and nothing is lost."""
 
+import hashlib
+import io
+import json
+import tarfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from livinglab.bootstrap import open_supervisor
 from livinglab.dispatch.inline import carry_inline
+from livinglab.domain.errors import Invalid
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Run, RunState
-from tests.labs import Parties
+from tests.labs import Parties, chunks, pilots_archive
 
 pytestmark = pytest.mark.docker
 
@@ -31,20 +37,24 @@ def log_of(parties: Parties, run: Run) -> str:
 
 @pytest.mark.parametrize(("name", "resources", "code", "sentence"), [
     ("exit_1", {}, "exit-code", "exited with code 1; 0 was expected. Its log ends: something went wrong here"),
+    ("exit_painting", {}, "exit-code", "Its log ends: �[2J�[32mPASS��"),
     ("exit_97", {}, "exit-code", "exited with code 97"),  # the launcher's own code, after a report that held
     ("no_such_pilot", {}, "exit-code", "KeyError"),
     ("hang", {"wall_seconds": 2}, "out-of-time", "longer than its time limit of 2 seconds"),
-    ("memory", {"memory": 64 << 20}, "out-of-memory", "more memory than its limit of 6.71089e+07 bytes"),
+    ("memory", {"memory": 64 << 20}, "out-of-memory", "more memory than its limit of 67,108,864 bytes"),
     ("forks", {}, "exit-code", "Resource temporarily unavailable"),
-    ("too_much", {}, "output-limit", "more output than its limit"),
-    ("too_many", {}, "output-limit", "more output than its limit"),
+    ("forks_on", {"wall_seconds": 3}, "out-of-time", "longer than its time limit of 3 seconds"),
+    ("too_much", {}, "output-limit", "more output than its limit of 1,048,576 bytes or 8 files"),
+    ("too_many", {}, "output-limit", "more output than its limit of 1,048,576 bytes or 8 files"),
     ("nothing", {}, "output-missing", "wrote no /out/predictions.parquet or predictions.csv (found: nothing)"),
     ("symlink", {}, "output-unusable", "'predictions.csv' is a symbolic link"),
     ("sparse", {}, "output-unusable", "over their size limit"),
     ("fifo", {}, "output-unusable", "not a plain file"),
-    ("logs", {}, "log-limit", "wrote more log than its limit"),
+    ("logs", {}, "log-limit", "wrote more log than its limit of 16,384 bytes"),
+    ("imitates_launcher", {}, "log-limit", "wrote more log than its limit"),
     ("not_parquet", {}, "output-unusable", "predictions.parquet cannot be read"),
     ("no_column", {}, "output-unusable", "has no column risk; it has id, probability"),
+    ("endless_name", {}, "output-unusable", "has no column risk; it has id, rrr"),
     ("network", {}, "exit-code", "exited with code 3"),
 ])  # fmt: skip
 def test_a_pilots_fault_is_named(parties: Parties, name: str, resources: dict[str, float], code: str, sentence: str) -> None:
@@ -55,6 +65,50 @@ def test_a_pilots_fault_is_named(parties: Parties, name: str, resources: dict[st
     assert sentence in run.failure.sentence
     assert not run.counts, "nothing of the hidden data was disclosed"
     assert sentence in parties.lab.runs.why(parties.participant, run.id).sentence
+
+
+def rewritten(source: Path, target: Path, change: Callable[[dict[str, Any]], None], *more: tarfile.TarInfo) -> Path:
+    """The pilots' own archive, with another configuration and with further entries; every digest is right."""
+    with tarfile.open(source) as old, tarfile.open(target, "w") as new:
+        contents = {m.name: old.extractfile(m) for m in old if m.isfile()}
+        (index,) = json.load(contents.pop("manifest.json"))  # type: ignore[arg-type]
+        config = json.load(contents.pop(index["Config"]))  # type: ignore[arg-type]
+        change(config)
+        body = json.dumps(config).encode()
+        index["Config"] = f"{hashlib.sha256(body).hexdigest()}.json"
+        written = {"manifest.json": json.dumps([index]).encode(), index["Config"]: body}
+        for name, data in {**written, **{name: stream.read() for name, stream in contents.items() if stream}}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+        for member in more:
+            new.addfile(member)
+    return target
+
+
+def link(name: str, to: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, to
+    return member
+
+
+@pytest.mark.parametrize(("user", "more", "sentence"), [
+    ("", (), "the image's user is root. Add a line like `USER 65532:65532`"),
+    ("0", (), "the image's user is root."),
+    ("65532", (link("shadow", "/etc/shadow"),), "'shadow' is a link, a device or sparse"),
+    ("65532", (link("x/layer.tar", "../../etc/shadow"),), "is a link to what is no layer of this archive"),
+    ("65532", (tarfile.TarInfo("../../etc/cron.d/x"),), "'../../etc/cron.d/x' leads out of the archive"),
+])  # fmt: skip
+def test_an_image_that_the_lab_does_not_take_changes_nothing(
+    parties: Parties, tmp_path: Path, user: str, more: tuple[tarfile.TarInfo, ...], sentence: str
+) -> None:
+    archive = rewritten(pilots_archive(), tmp_path / "bad.tar", lambda config: config["config"].update(User=user), *more)
+    with pytest.raises(Invalid) as caught:
+        parties.lab.images.upload(parties.participant, chunks(archive))
+    assert sentence in str(caught.value)
+    assert not list((parties.lab.settings.home / "blobs" / "incoming").iterdir())
+    good = rewritten(pilots_archive(), tmp_path / "good.tar", lambda _config: None)
+    assert parties.lab.images.upload(parties.participant, chunks(good)).digest == parties.image
 
 
 @pytest.mark.parametrize("name", ["nan", "wrong_ids", "duplicates", "out_of_range"])

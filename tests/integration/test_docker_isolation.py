@@ -9,7 +9,9 @@ import pytest
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.errors import IsolationNotProven, PlatformFault
 from livinglab.domain.isolation import Attestation, IsolationProfile
+from livinglab.domain.run import Cause
 from livinglab.ports import ContainerSpec, JobSpec, Outcome
+from livinglab.services.outcomes import _keep, isolation_failure
 from livinglab.sites.attest import attest
 from livinglab.sites.docker import DockerSite
 from livinglab.testing.bench import IN, NONCE, OUT, collected, container_of, ended, key_of, push
@@ -126,6 +128,22 @@ def test_a_flood_of_log(bench: DockerBench) -> None:
     assert inspected is not None
     kept = sum(path.stat().st_size for path in Path(inspected["LogPath"]).parent.glob("*-json.log*"))
     assert kept < 48 << 20
+
+
+def test_a_flood_that_imitates_the_launcher_is_still_a_flood(bench: DockerBench) -> None:
+    """Nobody looked while the launcher's line was washed away, and what stands first in the log now is the pilot's."""
+    bench.site.ensure_image(bench.image)
+    push(bench, "run-h.1", b"data")
+    code = "import os\nfor _ in range(4096): os.write(1, b'livinglab-launcher/1 {} 00\\n' * 600)"
+    spec, key = spec_for(bench, ("python3", "-c", code), log_bytes=1 << 10), key_of("run-h.1")
+    bench.site.submit(spec, key)
+    bench.site._engine.wait(bench.name(key))
+    outcome = collected(bench, key)
+    assert (outcome.limit, (outcome.report or b"")[:21]) == ("log_bytes", b"livinglab-launcher/1 ")
+    attestation = attest(spec.profile, spec, outcome.report, outcome.site_view, outcome.exit_code)
+    failure = isolation_failure(attestation, _keep(bench.artifacts, key, outcome))
+    assert failure
+    assert (failure.cause, failure.code) == (Cause.PILOT, "log-limit")
 
 
 def test_wall_time(bench: DockerBench) -> None:
@@ -268,12 +286,12 @@ WEAKENINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("weakened", WEAKENINGS)
-def test_the_launcher_refuses_what_is_weaker(tmp_path: Path, engine_image: tuple[FileArtifacts, str], weakened: str) -> None:
+def refused(tmp_path: Path, engine_image: tuple[FileArtifacts, str], weakened: str, changes: dict[str, Any]) -> None:
+    """An engine is told something weaker; the launcher must refuse for that reason, and the site must see it too."""
+
     class Weakened(DockerSite):
         def _body(self, spec: JobSpec, container: ContainerSpec, image: str, sources: dict[str, Path]) -> dict[str, Any]:
             body = super()._body(spec, container, image, sources)
-            changes = WEAKENINGS[weakened]
             top = {key: value for key, value in changes.items() if key in ("User", "Env")}
             host = {key: value for key, value in changes.items() if key not in top}
             return body | top | {"NetworkDisabled": weakened != "network", "HostConfig": body["HostConfig"] | host}
@@ -289,6 +307,19 @@ def test_the_launcher_refuses_what_is_weaker(tmp_path: Path, engine_image: tuple
     assert attestation.report is not None
     assert weakened in {f.property for f in attestation.report.failed}  # seen from inside …
     assert [f.property for f in attestation.site_view if not f.holds] == [weakened]  # … and from outside
+
+
+@pytest.mark.parametrize("weakened", WEAKENINGS)
+def test_the_launcher_refuses_what_is_weaker(tmp_path: Path, engine_image: tuple[FileArtifacts, str], weakened: str) -> None:
+    refused(tmp_path, engine_image, weakened, WEAKENINGS[weakened])
+
+
+@pytest.mark.parametrize(("target", "mode"), [("/host", "rw"), ("/host", "ro"), ("/a b", "rw"), ("/opt", "ro")])
+def test_the_launcher_refuses_a_mount_that_nobody_asked_for(tmp_path: Path, engine_image: tuple[FileArtifacts, str], target: str, mode: str) -> None:
+    """A folder of root's that holds one which all may write to; and hidden data that would only be read."""
+    (tmp_path / "more" / "open").mkdir(parents=True)
+    (tmp_path / "more" / "open").chmod(0o777)
+    refused(tmp_path, engine_image, "mounts", {"Binds": [f"{tmp_path / 'more'}:{target}:{mode}"]})
 
 
 def test_an_unknown_runtime_is_refused(bench: DockerBench) -> None:

@@ -24,6 +24,29 @@ def exit_1():
     sys.exit(1)
 
 
+def exit_painting():
+    print("\x1b[2J\x1b[32mPASS\0\u202e", file=sys.stderr)
+    sys.exit(1)
+
+
+def forks_on():
+    """As `forks`, and its children are not told to stop either."""
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            time.sleep(0.01)
+
+
+def endless_name():
+    predict(header=("id", "r" * 60_000 + "ä" * 2_000))
+
+
+def imitates_launcher():
+    while True:
+        os.write(1, b"livinglab-launcher/1 {} 00\n" * 600)
+
+
 def exit_97():
     sys.exit(97)  # as the launcher would
 

@@ -1,11 +1,12 @@
 """Image archives: both layouts give the same image, and nothing hostile gets in."""
 
+import errno
 import gzip
 import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,17 @@ def config(**changes: Any) -> dict[str, Any]:
             "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hexdigest(layer) for layer in LAYERS]}}  # fmt: skip
 
 
-def docker_files(document: dict[str, Any] | None = None) -> Files:
+def docker_files(document: Any = None, layers: list[bytes] = LAYERS) -> Files:
     """As `docker save` of Docker 20.10 writes it."""
-    body = json.dumps(document or config()).encode()
-    names = [f"{n}/layer.tar" for n in range(len(LAYERS))]
+    body = json.dumps(config() if document is None else document).encode()
+    names = [f"{n}/layer.tar" for n in range(len(layers))]
     index = [{"Config": f"{hexdigest(body)}.json", "RepoTags": ["evil/name:latest"], "Layers": names}]
-    return {f"{hexdigest(body)}.json": body, **dict(zip(names, LAYERS, strict=True)), "manifest.json": json.dumps(index).encode()}
+    return {f"{hexdigest(body)}.json": body, **dict(zip(names, layers, strict=True)), "manifest.json": json.dumps(index).encode()}
+
+
+def image_of(layer: bytes) -> Files:
+    """An image of one layer, all digests right."""
+    return docker_files(config() | {"rootfs": {"type": "layers", "diff_ids": ["sha256:" + hexdigest(layer)]}}, [layer])
 
 
 def oci_files(document: dict[str, Any] | None = None, pack: Callable[[bytes], bytes] = lambda data: data) -> Files:
@@ -144,7 +150,11 @@ def special(kind: bytes, linkname: str = "") -> tarfile.TarInfo:
     ({"manifest.json": b"[" * 100_000}, "can be read"),
     ({"1/layer.tar": b"something else"}, "digest"),
     ({"1/layer.tar": b"\x1f\x8bnot gzip"}, "can be read"),
+    ({"1/layer.tar": gzip.compress(LAYERS[1])[:10] + b"\xff" * 40}, "can be read"),
     ({"1/layer.tar": b"\x28\xb5\x2f\xfd zstd"}, "zstd"),
+    (docker_files([]), "can be read"),
+    (docker_files(config() | {"config": [1]}), "can be read"),
+    (docker_files("linux"), "can be read"),
 ])  # fmt: skip
 def test_hostile_archives_are_refused(blobs: FileArtifacts, files: Files, reason: str) -> None:
     with pytest.raises(Invalid, match=reason):
@@ -235,3 +245,74 @@ def test_no_damage_gets_in(blobs: FileArtifacts, at: int, byte: int) -> None:
 def test_a_blob_that_is_no_image_is_not_found(blobs: FileArtifacts) -> None:
     with pytest.raises(NotFound):
         OciImages(blobs).config(blobs.put(b"{}"))
+
+
+@pytest.mark.parametrize(("layer", "reason"), [
+    (b"no archive" * 100, "can be read"),
+    (tar({"../x": b""}), "out of the image"),
+    (tar({"a/../../x": b""}), "out of the image"),
+    (tar({"a/.wh...": b""}), "out of the image"),
+    (tar({"a": special(tarfile.SYMTYPE, "../../etc/shadow")}), "out of the image"),
+    (tar({"a": special(tarfile.LNKTYPE, "../etc/shadow")}), "out of the image"),
+    (tar({"etc/passwd": special(tarfile.FIFOTYPE)}), "device or a pipe"),
+    (tar({"sda": special(tarfile.BLKTYPE)}), "device or a pipe"),
+    (tar({"out": b""}), "/out in the image is no folder"),
+    (tar({"./in": special(tarfile.SYMTYPE, "/etc")}), "/in in the image is no folder"),
+    (tar({".livinglab": special(tarfile.SYMTYPE, "/app")}), "/.livinglab in the image is no folder"),
+    (tar({"/.livinglab/launcher/x": b""}), "is no folder"),
+])  # fmt: skip
+def test_a_layer_that_no_engine_could_use_is_the_uploaders_affair(blobs: FileArtifacts, layer: bytes, reason: str) -> None:
+    """Found at upload, or it would be found when a run begins, and be the lab's failure three times over."""
+    for pack in (bytes, compressed):
+        with pytest.raises(Invalid, match=reason):
+            take(blobs, tar(image_of(layer) | {"0/layer.tar": pack(layer)}))
+
+
+def test_a_layer_may_hold_what_layers_hold(blobs: FileArtifacts) -> None:
+    folder = special(tarfile.DIRTYPE)
+    links = {"lib": special(tarfile.SYMTYPE, "usr/lib"), "usr/x/y": special(tarfile.SYMTYPE, "../../lib"), "b": special(tarfile.LNKTYPE, "/app/a")}
+    layer = tar(
+        {
+            "./": special(tarfile.DIRTYPE),
+            "out": folder,
+            "app/a": b"",
+            "app/.wh.old": b"",
+            "app/.wh..wh..opq": b"",
+            "dev/console": special(tarfile.CHRTYPE),
+            **links,
+        }
+    )
+    assert take(blobs, tar(image_of(layer))).size == len(layer)
+
+
+def test_a_layer_of_too_many_files_is_refused(blobs: FileArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oci, "MAX_FILES", 20)
+    with pytest.raises(Invalid, match="more than 20 files"):
+        take(blobs, tar(image_of(tar({f"x{n}": b"" for n in range(20)}))))
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("size", [-512, -1, 1 << 62, 1 << 80])
+def test_sizes_that_cannot_be_are_refused(blobs: FileArtifacts, kind: bytes, size: int) -> None:
+    """`tarfile` would go back in the file, or read as many bytes as are stated into memory."""
+    member = special(kind)
+    member.name, member.size = "x", size
+    for data in (member.tobuf(tarfile.GNU_FORMAT) + tar(docker_files()), tar(image_of(member.tobuf(tarfile.GNU_FORMAT) + LAYERS[0]))):
+        with pytest.raises(Invalid, match=f"states a size of {size} bytes"):
+            take(blobs, data)
+
+
+def test_a_size_that_an_extended_header_makes_negative_is_refused(blobs: FileArtifacts) -> None:
+    member = tarfile.TarInfo("x")
+    member.pax_headers = {"size": "-512"}
+    with pytest.raises(Invalid, match="states a size of -512 bytes"):
+        take(blobs, tar([("x", member), *docker_files().items()]))
+
+
+def test_a_full_disk_is_not_the_uploaders_fault(blobs: FileArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(chunks: Iterable[bytes], *, limit: int) -> tuple[str, int]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(blobs, "put_stream", full)
+    with pytest.raises(OSError, match="No space left"):
+        take(blobs, tar(docker_files()))

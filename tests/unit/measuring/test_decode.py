@@ -152,9 +152,24 @@ def write_one_long_line(out: Path) -> None:
     (out / "predictions.csv").write_text("id,risk\n" + "a" * (3 << 20))
 
 
+def write_a_name_without_end(out: Path) -> None:
+    (out / "predictions.csv").write_text("ä" * 30_000 + ",risk\na,0.5\n", encoding="utf-8")
+
+
+def write_a_name_that_paints_the_terminal(out: Path) -> None:
+    table(out, **{"\x1b[2Jid\0\u202e": ["a"]})
+
+
+def write_a_type_without_end(out: Path) -> None:
+    table(out, id=[{f"k{n}": 1 for n in range(9_000)}], risk=[0.5])
+
+
 @pytest.mark.parametrize(
     ("write", "said"),
     [
+        (write_a_name_without_end, "has no column id; it has ä{300}"),
+        (write_a_name_that_paints_the_terminal, "it has �\\[2Jid��"),
+        (write_a_type_without_end, "is of type struct"),
         (lambda _out: None, "exactly one of predictions.parquet and predictions.csv is expected, and there are 0"),
         (write_two, "there are 2"),
         (write_symlink, "not a plain file"),
@@ -182,8 +197,9 @@ def write_one_long_line(out: Path) -> None:
 def test_what_cannot_be_used_is_rejected_with_a_sentence(out: Path, write: Any, said: str) -> None:
     write(out)
     for read in (decode, decode_apart):
-        with pytest.raises(Rejected, match=said):
+        with pytest.raises(Rejected, match=said) as caught:
             read(out, out.parent / "table.parquet", CONTEXT)
+        assert len(str(caught.value)) <= 400
 
 
 def write_dictionary_bomb(out: Path) -> None:

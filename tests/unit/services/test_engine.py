@@ -1,6 +1,7 @@
 """The run engine over a site whose misfortunes can be arranged: what is whose fault, what is tried again, and who may write."""
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from livinglab.evidence.keys import KeySigner, new_key
 from livinglab.evidence.ledger import Entry
 from livinglab.evidence.policy import TrustedKey, TrustPolicy
 from livinglab.evidence.verify import verify
+from livinglab.ports import Outcome
 from livinglab.services import outcomes
 from livinglab.services.engine import Engine
 from livinglab.services.recording import Recorder
@@ -467,3 +469,42 @@ def test_a_run_that_lost_its_worker_says_so(world: World) -> None:
     attempt = world.claim()
     world.engine.advance(attempt.id, attempt.epoch)
     assert "is being admitted" in world.lab.runs.why(world.participant, run.id).sentence or "admit" in str(world.look(run))
+
+
+def test_a_supervisor_that_collects_too_late_takes_nothing_away(world: World, tmp_path: Path) -> None:
+    """It lost the attempt while it copied; its end falls into the copying of the next one."""
+    run = world.request()
+    attempt, key = world.claim(), JobKey(attempt=f"{run.id}.1", role="pilot")
+    while world.engine.upcoming(attempt.id) is not Step.COLLECT:
+        world.engine.advance(attempt.id, attempt.epoch)
+    work = tmp_path / "work"
+    (work / "collect" / "left-by-a-killed-one").mkdir(parents=True)
+    os.utime(work / "collect" / "left-by-a-killed-one", (0, 0))
+
+    class Interrupted(FakeSite):
+        def collect(self, key: JobKey, into: Path) -> Outcome:
+            outcomes.collect(world.site, world.lab.artifacts, key, work)
+            return world.site.collect(key, into)
+
+    collected = outcomes.collect(Interrupted(world.backend, world.site.clock), world.lab.artifacts, key, work)
+    assert list(collected.outputs) == ["predictions.csv"]
+    assert not list((work / "collect").iterdir())
+
+
+def test_a_harness_cannot_write_the_labs_documents(world: World) -> None:
+    """What it leaves beside its measurements is kept under its own name, and never as a verdict or an attestation."""
+
+    def forger(c: FakeContainer) -> int:
+        for name in ("verdict.json", "isolation-measure.json", "isolation-pilot.json"):
+            c.write(name, b'{"verdict": "PASS"}')
+        return harness(c)
+
+    world.backend.scripts["python3"] = forger
+    run = world.request()
+    world.carry()
+    state, attempts = world.look(run)
+    assert (state.state, len(attempts)) == (RunState.COMPLETED, 1)
+    named = {d.name: world.lab.artifacts.read(d.digest) for d in world.lab.runs.documents(world.authority, run.id)}
+    assert json.loads(named["verdict.json"])["results"]
+    assert json.loads(named["isolation-measure.json"])["holds"]
+    assert named["measure/verdict.json"] == b'{"verdict": "PASS"}'

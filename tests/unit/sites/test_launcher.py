@@ -17,7 +17,7 @@ from livinglab.sites.attest import DEMANDED, launcher_command, parse_report
 
 FOLDER = Path(__file__).resolve().parents[3] / "infra" / "launcher"
 NONCE = "5a" * 16
-DEMANDS = {"uid": "65532", "gid": "65532", "memory": "1073741824", "cpu": "1000", "pids": "128", "writable": "/out:/tmp:/dev/shm"}
+DEMANDS = {"uid": "65532", "gid": "65532", "memory": "1073741824", "cpu": "1000", "pids": "128", "writable": "/out:/tmp:/dev/shm", "readable": "/in"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,7 +103,7 @@ def test_no_arguments_make_it_execute(args: list[bytes]) -> None:
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=600))
 def test_the_report_is_json_whatever_was_demanded(text: str) -> None:
-    done = start(*arguments(writable=text, memory=text, pids=text, cpu=text), "--", "true")
+    done = start(*arguments(writable=text, readable=text, memory=text, pids=text, cpu=text), "--", "true")
     assert done.returncode == 97
     if done.stdout:
         json.loads(done.stdout.split(b" ", 1)[1].rsplit(b" ", 1)[0])

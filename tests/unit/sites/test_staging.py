@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,34 @@ def test_what_is_pushed_is_readable_by_all_and_writable_by_none(staging: Staging
     assert area.stat().st_mode & 0o777 == 0o755
     assert (area / "b").stat().st_ino == blob.stat().st_ino  # not copied: blobs never change
     assert private.stat().st_mode & 0o777 == 0o600
+
+
+def test_pushing_the_same_again_does_not_pull_it_away_from_a_container(staging: Staging, tmp_path: Path) -> None:
+    """A supervisor that wakes up late pushes once more: what is mounted by then must stay."""
+    source = tmp_path / "source"
+    source.write_text("data")
+    staging.push("run-a.1", "inputs", {"sub/a": source})
+    mounted = os.open(staging.area("run-a.1", "inputs"), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        staging.push("run-a.1", "inputs", {"sub/a": source})
+        assert os.listdir(mounted) == ["sub"]  # noqa: PTH208 - the folder that is mounted, whatever has its name by now
+    finally:
+        os.close(mounted)
+    source.write_text("other")
+    staging.push("run-a.1", "inputs", {"sub/a": source})
+    assert (staging.area("run-a.1", "inputs") / "sub" / "a").read_text() == "other"
+    staging.push("run-a.1", "inputs", {})
+    assert [p.name for p in staging.area("run-a.1", "inputs").parent.rglob("*")] == ["inputs"]
+
+
+def test_two_that_push_at_once_do_not_disturb_each_other(staging: Staging, tmp_path: Path) -> None:
+    sources = {f"{n}": tmp_path / f"{n}" for n in range(50)}
+    for name, source in sources.items():
+        source.write_text(name)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: staging.push("run-a.1", "inputs", sources), range(32)))
+    area = staging.area("run-a.1", "inputs")
+    assert {p.name: p.read_text() for p in area.iterdir()} == {name: name for name in sources}
 
 
 def test_records_are_found_again(staging: Staging) -> None:
