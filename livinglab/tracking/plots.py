@@ -29,7 +29,7 @@ def calibration(curve: dict[str, Any], title: str) -> bytes:
     errors = [[max(0.0, o - low) for o, low in zip(curve["observed"], curve["lower"], strict=True)],
               [max(0.0, up - o) for o, up in zip(curve["observed"], curve["upper"], strict=True)]]  # fmt: skip
     axes.errorbar(curve["predicted"], curve["observed"], yerr=errors, fmt="o-", capsize=3, label="pilot")
-    axes.set(xlabel="predicted risk", ylabel="observed risk (1 − Kaplan–Meier)", title=title)
+    axes.set(xlabel="predicted risk", ylabel="observed risk", title=title)
     axes.legend()
     return _png(figure)
 
