@@ -23,7 +23,7 @@ import yaml
 
 from livinglab.domain.sandbox import SandboxSpec
 from livinglab.domain.verdict import Measurement, SetVerdict, judge
-from livinglab.measuring import cox
+from livinglab.measuring import cox, tables
 from livinglab.measuring.cohort import Cohort
 from livinglab.measuring.evaluate import Evaluation
 from livinglab.measuring.resampling import generator
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     harness: Any = importlib.import_module("harness")
-    for part in ("baselines", "tables", "twin"):
+    for part in ("baselines", "twin"):
         importlib.import_module(f"harness.{part}")
     spec = SandboxSpec.model_validate(yaml.safe_load((SANDBOX / "sandbox.yaml").read_text()))
     horizon = float(spec.harness.model_dump()["parameters"]["horizon"])
@@ -88,8 +88,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder) / "data")
         train, hidden = (
-            harness.tables.read(Path(folder) / "data/participant/train.parquet"),
-            harness.tables.read(Path(folder) / "data/hidden/reference.parquet"),
+            tables.read(Path(folder) / "data/participant/train.parquet"),
+            tables.read(Path(folder) / "data/hidden/reference.parquet"),
         )
     everyone = {name: np.concatenate([train[name], hidden[name]]) for name in train if name in hidden}
     for number in range(arguments.simulations):

@@ -33,6 +33,17 @@ class Rejected(Exception):
     """The table cannot be used; the message is a sentence for its author."""
 
 
+def run(context: dict[str, Any], root: Path) -> None:
+    """A harness's verb: outputs → out/table.parquet, and out/decode.json with what became of them."""
+    table = root / "out" / "table.parquet"
+    try:
+        report = {"status": "ok", "reason": "", "rows": decode_apart(root / "outputs", table, context)}
+    except Rejected as error:
+        table.unlink(missing_ok=True)
+        report = {"status": "rejected", "reason": str(error), "rows": 0}
+    (root / "out" / "decode.json").write_text(json.dumps(report))
+
+
 def decode(outputs: Path, target: Path, context: dict[str, Any]) -> int:
     """Write `target` (Parquet) from the pilot's table in `outputs`; return its number of rows.
 

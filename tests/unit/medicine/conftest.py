@@ -1,7 +1,6 @@
 """The medicine sandbox's own data, split by a fixed secret, with one run prepared and the reference pilot's answer to it."""
 
 import hashlib
-import importlib
 import importlib.util
 import json
 import os
@@ -18,15 +17,14 @@ import yaml
 from livinglab.domain.criteria import CriteriaSet
 from livinglab.domain.sandbox import SandboxSpec
 from livinglab.domain.verdict import CriterionVerdict, MeasurementFile, judge
+from livinglab.measuring import decode, tables
 from livinglab.measuring.slices import Table
+from tests.harnesses import load
 
 ROOT = Path(__file__).resolve().parents[3]
 SANDBOX, PILOT = ROOT / "sandboxes" / "medicine", ROOT / "pilots" / "medicine"
 REPLICATES = 400
-sys.path.insert(0, str(SANDBOX / "harness"))
-harness: Any = importlib.import_module("harness")
-for part in ("baselines", "decode", "measure", "tables", "twin"):
-    importlib.import_module(f"harness.{part}")
+harness = load(SANDBOX / "harness", "baselines", "measure", "twin")
 
 
 def spec() -> SandboxSpec:
@@ -53,7 +51,7 @@ class Prepared:
                 (root / name).symlink_to(self.root / name)
         for name in ("decoded", "out"):
             (root / name).mkdir(exist_ok=True)
-        harness.tables.write(predictions, root / "decoded" / "table.parquet")
+        tables.write(predictions, root / "decoded" / "table.parquet")
         context = {**self.context, "criteria": [c.model_dump(mode="json") for c in chosen.criteria]}
         harness.measure.run(context, root)
         found = MeasurementFile.model_validate_json((root / "out" / "measurements.json").read_bytes())
@@ -91,16 +89,16 @@ def prepared(data: Path) -> Prepared:
     subprocess.run([sys.executable, PILOT / "workload" / "predict.py"], check=True, env=environment, capture_output=True)
     (data / "decoded").mkdir()
     columns = [column.model_dump(mode="json") for column in spec().family.columns]
-    decode = {"output": "predictions", "columns": columns, "limits": {"bytes": 1 << 24, "rows": 10_000}}
+    asked = {"output": "predictions", "columns": columns, "limits": {"bytes": 1 << 24, "rows": 10_000}}
     (data / "out-decode").mkdir()
     root = data / "decoding"
     root.mkdir()
     (root / "outputs").symlink_to(data / "answer")
     (root / "out").mkdir()
-    harness.decode.run(decode, root)
+    decode.run(asked, root)
     assert json.loads((root / "out" / "decode.json").read_text())["status"] == "ok"
-    honest = harness.tables.read(root / "out" / "table.parquet")
-    return Prepared(data, criteria, context, harness.tables.read(data / "key" / "key.parquet"), honest)
+    honest = tables.read(root / "out" / "table.parquet")
+    return Prepared(data, criteria, context, tables.read(data / "key" / "key.parquet"), honest)
 
 
 @pytest.fixture(scope="session")

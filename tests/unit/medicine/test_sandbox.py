@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose
 
 from livinglab.domain.pilot import PilotManifest
 from livinglab.domain.sandbox import SandboxSpec
+from livinglab.measuring import tables
 from tests.unit.medicine.conftest import PILOT, ROOT, SANDBOX, Prepared, harness, spec
 
 
@@ -115,16 +116,14 @@ def test_twins_are_many_enough_to_decide(prepared: Prepared) -> None:
 
 
 def test_another_seed_draws_other_twins(prepared: Prepared) -> None:
-    train, hidden = (
-        harness.tables.read(prepared.root / folder / f"{name}.parquet") for folder, name in (("participant", "train"), ("hidden", "reference"))
-    )
+    train, hidden = (tables.read(prepared.root / folder / f"{name}.parquet") for folder, name in (("participant", "train"), ("hidden", "reference")))
     twins = [harness.twin.draw_twins(train, hidden, harness.twin.generator(seed, "twin cohort")) for seed in ("a", "a", "b")]
     assert (twins[0]["time"] == twins[1]["time"]).all()
     assert (twins[0]["time"] != twins[2]["time"]).any()
 
 
 def test_the_baseline_is_the_cox_model_of_lifelines(prepared: Prepared) -> None:
-    train = harness.tables.read(prepared.root / "participant" / "train.parquet")
+    train = tables.read(prepared.root / "participant" / "train.parquet")
     frame = pd.DataFrame({"age": train["age"], "male": (train["sex"] == "M").astype(float), "time": train["time"], "event": train["event"]})
     fitted = CoxPHFitter().fit(frame, "time", "event")
     asked = pd.DataFrame({"age": prepared.key["age"], "male": (prepared.key["sex"] == "M").astype(float)})
@@ -147,7 +146,7 @@ def test_the_tiny_sandbox_measures_its_honest_pilot(tmp_path: Path) -> None:
     table = {"id": np.array([row[0] for row in rows]), "risk": 1 - np.exp(-0.5 * np.exp(np.array([float(row[1]) for row in rows])))}
     for name in ("out", "decoded"):
         (tmp_path / name).mkdir()
-    harness.tables.write(table, tmp_path / "decoded" / "table.parquet")
+    tables.write(table, tmp_path / "decoded" / "table.parquet")
     criteria = sandbox.frozen_criteria(1)
     context = {
         "parameters": sandbox.harness.model_dump(mode="json")["parameters"], "slices": {"all": sandbox.slices["all"].model_dump(mode="json")},
