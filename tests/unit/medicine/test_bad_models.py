@@ -8,7 +8,8 @@ import pytest
 from livinglab.domain.verdict import CriterionVerdict, Verdict
 from livinglab.measuring import tables
 from livinglab.measuring.slices import Table
-from tests.unit.medicine.conftest import Prepared, aligned, harness
+from tests.harnesses import Prepared
+from tests.unit.medicine.conftest import aligned, harness
 
 
 def loglog(risk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
