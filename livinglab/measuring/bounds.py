@@ -1,5 +1,7 @@
 """From replicates of a metric to its two one-sided bounds."""
 
+import numpy as np
+
 from livinglab.measuring.resampling import Floats, lower_bound, upper_bound
 
 GROWS = frozenset({"ici", "ks", "reason_concentration"})
@@ -14,12 +16,14 @@ def both_bounds(metric: str, values: Floats, level: float) -> tuple[float | None
 
     What only grows when a sample is drawn again would, by percentiles alone, make a model look surely worse (or, for `ks`,
     surely better) than it is: the lower bound is the lesser of the percentile and the basic one (Davison & Hinkley 1997,
-    section 5.2), which is conservative. The upper one is so anyway.
+    section 5.2). The upper one is conservative anyway. For `ks`, which passes by its lower bound, what the replicates exceed
+    the sample by on average is taken off once more: the sample exceeds the truth as they exceed the sample, and a little more.
     """
     lows = [lower_bound(column, level) for column in values[1:].T]
     highs = [upper_bound(column, 1 - (1 - level) / values.shape[1]) for column in values[1:].T]
     lower = None if None in lows else min(low for low in lows if low is not None)
     upper = None if None in highs else min(high for high in highs if high is not None)
     if metric in GROWS and lower is not None:
-        lower = None if upper is None else max(0.0, min(lower, 2 * float(values[0].min()) - upper))
+        excess = max(0.0, float(np.mean(values[1:] - values[0]))) if metric == "ks" else 0.0
+        lower = None if upper is None else max(0.0, min(lower, 2 * float(values[0].min()) - upper) - excess)
     return lower, upper
