@@ -11,7 +11,7 @@ help: ## list the commands
 setup: ## install everything that is missing (a bare Debian machine is enough)
 	@infra/setup.sh
 
-demo: ## set up, start everything, and run the medicine pilot from API to sealed verdict
+demo: ## set up, start everything, and run the medicine and fintech pilots from API to sealed verdict
 	@infra/demo.sh
 
 up: setup ## start MLflow, Prefect, the API and a worker
