@@ -11,7 +11,7 @@ help: ## list the commands
 setup: ## install everything that is missing (a bare Debian machine is enough)
 	@infra/setup.sh
 
-demo: ## set up, start everything, and run the medicine pilot from API to sealed verdict
+demo: ## set up, start everything, and run the medicine and fintech pilots from API to sealed verdict
 	@infra/demo.sh
 
 up: setup ## start MLflow, Prefect, the API and a worker
@@ -37,6 +37,8 @@ test: setup ## everything: the checks, and all tests on the real backends (REQUI
 	@$(MAKE) --no-print-directory lint
 	infra/images/build.sh harness-medicine sandboxes/medicine/harness
 	infra/images/build.sh pilot-medicine pilots/medicine
+	infra/images/build.sh harness-fintech sandboxes/fintech/harness
+	infra/images/build.sh pilot-fintech pilots/fintech
 	infra/images/build.sh pilot-tests tests/pilots
 	$(PYTHON) -m pytest --require "$(REQUIRE)" --durations=15
 
@@ -47,7 +49,7 @@ format: ## put the code into the house's format
 lock: setup ## resolve all locks anew
 	.venv/bin/uv pip compile -q pyproject.toml --all-extras --group dev --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/lab.txt
 	.venv/bin/uv pip compile -q locks/mlflow.in --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/mlflow.txt
-	for d in sandboxes/medicine/harness pilots/medicine; do .venv/bin/uv pip compile -q $$d/requirements.txt --python-version 3.11 \
+	for d in sandboxes/medicine/harness pilots/medicine sandboxes/fintech/harness pilots/fintech; do .venv/bin/uv pip compile -q $$d/requirements.txt --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $$d/requirements.lock; done
 
 clean: down ## remove what was built here (environments and caches; the lab's records stay)

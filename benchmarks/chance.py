@@ -23,14 +23,14 @@ import yaml
 
 from livinglab.domain.sandbox import SandboxSpec
 from livinglab.domain.verdict import Measurement, SetVerdict, judge
-from livinglab.measuring import cox
+from livinglab.measuring import cox, tables
 from livinglab.measuring.cohort import Cohort
 from livinglab.measuring.evaluate import Evaluation
+from livinglab.measuring.evaluation import BaseEvaluation
 from livinglab.measuring.resampling import generator
 
 ROOT = Path(__file__).resolve().parent.parent
 SANDBOX = ROOT / "sandboxes" / "medicine"
-sys.path.insert(0, str(SANDBOX / "harness"))
 ORDER = ("PASS", "INCONCLUSIVE", "FAIL", "NOT_EVALUABLE")
 
 
@@ -61,52 +61,75 @@ def world(train: Any, hidden: Any, rng: np.random.Generator, twin: Any) -> dict[
     return {**table, "id": np.array([f"p{i}" for i in range(len(table["time"]))])}
 
 
-def verdict(spec: SandboxSpec, reference: Any, risk: Any, rival: Any, replicates: int, seed: str) -> SetVerdict:
+def context_of(spec: SandboxSpec, replicates: int, seed: str) -> dict[str, Any]:
+    """What the lab would tell the harness, for as many measured runs as the quota allows."""
     criteria = spec.frozen_criteria()
-    context = {
+    return {
         "parameters": spec.harness.model_dump(mode="json")["parameters"],
         "slices": {name: part.model_dump(mode="json") for name, part in spec.slices.items()},
         "criteria": [c.model_dump(mode="json") for c in criteria.criteria], "levels": {c.id: criteria.level(c) for c in criteria.criteria},
         "replicates": replicates, "seed": seed,
     }  # fmt: skip
-    found = Evaluation(reference, {"id": reference["id"], "risk": risk}, {"age_sex": rival}, context).measure()
-    return judge(criteria, tuple(Measurement.model_validate(m) for m in found))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def judged_by(spec: SandboxSpec, evaluation: BaseEvaluation[Any]) -> SetVerdict:
+    return judge(spec.frozen_criteria(), tuple(Measurement.model_validate(m) for m in evaluation.measure()))
+
+
+class Shares:
+    """How often each criterion, and all gates together, came to what, by model."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str], Counter[str]] = {}
+
+    def add(self, model: str, judged: SetVerdict) -> None:
+        self.counts.setdefault((model, "(all gates)"), Counter())[judged.verdict.value] += 1
+        for result in judged.results:
+            self.counts.setdefault((model, result.criterion), Counter())[result.verdict.value] += 1
+
+    def report(self, simulations: int, csv: Path | None) -> None:
+        """As a table on the console, and as a file."""
+        rows = [(name, what, *(f"{found[v] / simulations:.2f}" for v in ORDER)) for (name, what), found in self.counts.items()]
+        head = ("model", "criterion", *ORDER)
+        print("\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)))
+        if csv:
+            csv.write_text("\n".join(",".join(row) for row in (head, *rows)) + "\n")
+
+
+def options(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=100)
     parser.add_argument("--replicates", type=int, default=400)
     parser.add_argument("--csv", type=Path)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = options(__doc__)
+    sys.path.insert(0, str(SANDBOX / "harness"))
     harness: Any = importlib.import_module("harness")
-    for part in ("baselines", "tables", "twin"):
+    for part in ("baselines", "twin"):
         importlib.import_module(f"harness.{part}")
     spec = SandboxSpec.model_validate(yaml.safe_load((SANDBOX / "sandbox.yaml").read_text()))
     horizon = float(spec.harness.model_dump()["parameters"]["horizon"])
-    counts: dict[tuple[str, str], Counter[str]] = {}
+    shares = Shares()
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder) / "data")
         train, hidden = (
-            harness.tables.read(Path(folder) / "data/participant/train.parquet"),
-            harness.tables.read(Path(folder) / "data/hidden/reference.parquet"),
+            tables.read(Path(folder) / "data/participant/train.parquet"),
+            tables.read(Path(folder) / "data/hidden/reference.parquet"),
         )
     everyone = {name: np.concatenate([train[name], hidden[name]]) for name in train if name in hidden}
     for number in range(arguments.simulations):
         reference = world(train, hidden, generator("chance", str(number)), harness.twin)
         rival = harness.baselines.fit("age_sex", train, reference, {"parameters": {"horizon": horizon}})
         models = {"oracle": fitted_risk(everyone, reference, harness.twin, horizon), "cox": fitted_risk(train, reference, harness.twin, horizon)}
+        context = context_of(spec, arguments.replicates, str(number))
         for name, risk in models.items():
-            judged = verdict(spec, reference, risk, rival, arguments.replicates, str(number))
-            counts.setdefault((name, "(all gates)"), Counter())[judged.verdict.value] += 1
-            for result in judged.results:
-                counts.setdefault((name, result.criterion), Counter())[result.verdict.value] += 1
+            evaluation = Evaluation(reference, {"id": reference["id"], "risk": risk}, {"age_sex": rival}, context)
+            shares.add(name, judged_by(spec, evaluation))
     print(f"{arguments.simulations} simulated worlds, {arguments.replicates} replicates")
-    rows = [(name, what, *(f"{found[v] / arguments.simulations:.2f}" for v in ORDER)) for (name, what), found in counts.items()]
-    head = ("model", "criterion", *ORDER)
-    print("\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)))
-    if arguments.csv:
-        arguments.csv.write_text("\n".join(",".join(row) for row in (head, *rows)) + "\n")
+    shares.report(arguments.simulations, arguments.csv)
 
 
 if __name__ == "__main__":

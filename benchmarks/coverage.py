@@ -16,8 +16,8 @@ from functools import cache
 import numpy as np
 
 from livinglab.measuring import accuracy, calibration, discrimination, influence
+from livinglab.measuring.bounds import both_bounds
 from livinglab.measuring.cohort import Bools, Cohort, Floats
-from livinglab.measuring.evaluate import both_bounds
 from livinglab.measuring.influence import Estimate, Linearised
 from livinglab.measuring.resampling import generator, lower_bound, multiplicities, multiplied, upper_bound
 

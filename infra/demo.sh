@@ -5,11 +5,18 @@ begun="$EPOCHREALTIME"
 "$ROOT/infra/setup.sh"
 "$ROOT/infra/services.sh" up &
 services=$!
-step "harness image" "$ROOT/infra/images/build.sh" harness-medicine sandboxes/medicine/harness &
-harness=$!
-step "pilot image" "$ROOT/infra/images/build.sh" pilot-medicine pilots/medicine &
-pilot=$!
-for pid in "$harness" "$pilot" "$services"; do wait "$pid"; done
-"$ROOT/.venv/bin/python" "$ROOT/infra/demo.py" \
-    "$("$ROOT/infra/images/build.sh" harness-medicine sandboxes/medicine/harness)" "$("$ROOT/infra/images/build.sh" pilot-medicine pilots/medicine)"
+waiting=("$services")
+image() { "$ROOT/infra/images/build.sh" "$@"; }
+for domain in medicine fintech; do
+    step "harness image ($domain)" image "harness-$domain" "sandboxes/$domain/harness" &
+    waiting+=("$!")
+    step "pilot image ($domain)" image "pilot-$domain" "pilots/$domain" &
+    waiting+=("$!")
+done
+for pid in "${waiting[@]}"; do wait "$pid"; done
+archives=()
+for domain in medicine fintech; do
+    archives+=("$(image "harness-$domain" "sandboxes/$domain/harness")" "$(image "pilot-$domain" "pilots/$domain")")
+done
+"$ROOT/.venv/bin/python" "$ROOT/infra/demo.py" "${archives[@]}"
 say "the whole demonstration took $(seconds_since "$begun") s"

@@ -10,7 +10,7 @@ from livinglab.domain.criteria import Criterion
 from livinglab.domain.isolation import IsolationProfile, Resources
 from livinglab.domain.pilot import PilotManifest
 from livinglab.domain.sandbox import Chance, SandboxSpec
-from livinglab.domain.tasks import FAMILIES, TaskFamily
+from livinglab.domain.tasks import FAMILIES, Column, TaskFamily
 from livinglab.settings import Settings
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -44,6 +44,13 @@ def table(model: type[BaseModel]) -> str:
     return f"{(model.__doc__ or '').strip()}\n\n" + "\n".join(rows) + "\n"
 
 
+def extent(column: Column) -> str:
+    """What a column may hold."""
+    if column.length is not None:
+        return f"at most {column.length} characters"
+    return "" if column.low is None else f"{column.low:g} … {column.high:g}"
+
+
 def family(task: TaskFamily) -> str:
     """What a pilot of the family gets, what it must write, what is measured."""
     lines = [f"# Task family `{task.name}`", "", task.title + ".", "", "## What the pilot gets, under `/in`", "", "| file | contents |", "|---|---|"]
@@ -51,7 +58,7 @@ def family(task: TaskFamily) -> str:
     lines += ["", "## What it must write", "", f"`/out/{task.output}.parquet` or `.csv`, one row per requested id:", "",
               "| column | kind | range | meaning |",
               "|---|---|---|---|"]  # fmt: skip
-    lines += [f"| `{c.name}` | {c.kind} | {'' if c.low is None else f'{c.low:g} … {c.high:g}'} | {c.meaning} |" for c in task.columns]
+    lines += [f"| `{c.name}` | {c.kind} | {extent(c)} | {c.meaning} |" for c in task.columns]
     lines += ["", "## What can be measured", "", "| metric | meaning | better | source |", "|---|---|---|---|"]
     lines += [f"| `{m.name}` | {m.title} | {m.better} | {m.source} |" for m in task.metrics]
     return "\n".join(lines) + "\n"

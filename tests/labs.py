@@ -60,38 +60,41 @@ def manifest(*entrypoint: str, **resources: float) -> dict[str, Any]:
 
 @dataclass
 class Parties:
-    """A lab with the tiny sandbox registered, an authority and a participant."""
+    """A lab with a sandbox registered (the tiny one, if none is named), an authority and a participant."""
 
     lab: Lab
     authority: Caller
     participant: Caller
     keys: dict[Role, KeySigner]
     image: str
+    sandbox: Path = TINY
 
     @classmethod
-    def gather(cls, home: Path, **settings: Any) -> "Parties":
+    def gather(cls, home: Path, *, sandbox: Path = TINY, harness: Path | None = None, pilots: Path | None = None, **settings: Any) -> "Parties":
         lab = open_lab(Settings(home=home, **settings))
+        name = yaml.safe_load((sandbox / "sandbox.yaml").read_text())["id"]
         parties = cls(
             lab=lab,
-            authority=Caller(organisation="ministry", roles={"tiny": Role.AUTHORITY}, token="t1"),
-            participant=Caller(organisation="startup", roles={"tiny": Role.PARTICIPANT}, token="t2"),
+            authority=Caller(organisation="ministry", roles={name: Role.AUTHORITY}, token="t1"),
+            participant=Caller(organisation="startup", roles={name: Role.PARTICIPANT}, token="t2"),
             keys={role: new_key(home / "party-keys" / f"{role}.pem") for role in (Role.AUTHORITY, Role.PARTICIPANT)},
             image="",
+            sandbox=sandbox,
         )
         for caller, role in ((parties.authority, Role.AUTHORITY), (parties.participant, Role.PARTICIPANT)):
             lab.access.register_key(caller, parties.keys[role].public_pem.decode())
-        parties._register()
-        parties.image = lab.images.upload(parties.participant, chunks(pilots_archive())).digest
+        parties._register(harness or harness_archive())
+        parties.image = lab.images.upload(parties.participant, chunks(pilots or pilots_archive())).digest
         return parties
 
-    def _register(self) -> None:
+    def _register(self, archive_: Path) -> None:
         vault = FileVault(self.lab.settings.vault_path)
         secret, commitment = vault.new_secret(SECRET)
         scratch = self.lab.settings.home / "make"
-        _make(TINY / "data" / "make.py", scratch, secret)
-        harness = self.lab.images.upload(self.authority, chunks(harness_archive()))
+        _make(self.sandbox / "data" / "make.py", scratch, secret)
+        harness = self.lab.images.upload(self.authority, chunks(archive_))
         release = {
-            "spec": yaml.safe_load((TINY / "sandbox.yaml").read_text()), "harness_image": harness.digest, "commitment": commitment,
+            "spec": yaml.safe_load((self.sandbox / "sandbox.yaml").read_text()), "harness_image": harness.digest, "commitment": commitment,
             "participant_data": vault.add(scratch / "participant").model_dump(), "hidden_data": vault.add(scratch / "hidden").model_dump(),
         }  # fmt: skip
         shutil.rmtree(scratch)
@@ -99,7 +102,11 @@ class Parties:
 
     def plan(self, *entrypoint: str, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31"), **resources: Any) -> Plan:
         """A plan for a fresh pilot."""
-        pilot = self.lab.applications.submit(self.participant, manifest(*entrypoint, **resources), self.image)
+        return self.plan_for(manifest(*entrypoint, **resources), signed=signed, dates=dates)
+
+    def plan_for(self, document: dict[str, Any], *, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31")) -> Plan:
+        """A plan for a pilot with this manifest."""
+        pilot = self.lab.applications.submit(self.participant, document, self.image)
         plan = self.lab.plans.propose(
             self.participant, {"pilot": pilot.id, "objectives": ["to be tested"], "valid_from": dates[0], "valid_until": dates[1]}
         )

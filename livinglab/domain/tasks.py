@@ -36,9 +36,10 @@ class Column(Frozen):
 
     name: str
     kind: str
-    """`id` (string, each of the requested ids once) or `number` (finite float)."""
+    """`id` (string, each of the requested ids once), `number` (finite float) or `text` (printable ASCII, at most `length` characters)."""
     low: float | None = None
     high: float | None = None
+    length: int | None = None
     meaning: str
 
 
@@ -174,7 +175,148 @@ SURVIVAL = TaskFamily(
     ),
 )
 
-FAMILIES = {family.name: family for family in (SURVIVAL,)}
+CREDIT_SCORING = TaskFamily(
+    name="credit-scoring",
+    title="Probability of default of each applicant for credit, with the reasons for a rejection",
+    inputs={
+        "train.parquet": "what is known of earlier applicants at the time of their application, and `bad` (bool): did they default",
+        "cohort.parquet": "the same of the applicants to score, by `id`, without outcomes",
+        "task.json": "names of the columns, the pd at which an application is rejected, the reason codes, and the features in which pd must not fall",
+    },
+    output="predictions",
+    columns=(
+        Column(name="id", kind="id", meaning="the applicant, as in cohort.parquet"),
+        Column(name="pd", kind="number", low=0.0, high=1.0, meaning="probability of default"),
+        Column(name="reasons", kind="text", length=160, meaning="up to four different codes of task.json, the weightiest first, separated by `;`"),
+    ),
+    metrics=(
+        Metric(
+            name="completeness",
+            title="Share of requested predictions, of perturbed copies too, that are present, unique and finite",
+            better=Better.HIGHER,
+            low=0,
+            high=1,
+            source="livinglab: missing, duplicate and non-finite predictions never shrink a denominator",
+        ),
+        Metric(
+            name="auc",
+            title="Area under the ROC curve; tied scores count ½",
+            better=Better.HIGHER,
+            low=0,
+            high=1,
+            source="Hanley & McNeil 1982, Radiology 143:29; ECB 2019, validation reporting (discriminatory power)",
+        ),
+        Metric(
+            name="auc_plausibility",
+            title="AUC, held against a ceiling above which a result is too good to be honest",
+            better=Better.LOWER,
+            low=0,
+            high=1,
+            source="Kapoor & Narayanan 2023, Patterns 4:100804 (leakage shows as implausible performance)",
+        ),
+        Metric(
+            name="delta_auc",
+            title="AUC less that of the baseline, paired",
+            better=Better.HIGHER,
+            low=-1,
+            high=1,
+            source="DeLong, DeLong & Clarke-Pearson 1988 (paired areas); paired resampling",
+        ),
+        Metric(
+            name="gini",
+            title="Gini coefficient (accuracy ratio): 2 AUC − 1",
+            better=Better.HIGHER,
+            low=-1,
+            high=1,
+            source="Engelmann, Hayden & Tasche 2003, Risk 16:82",
+        ),
+        Metric(
+            name="ks",
+            title="Kolmogorov–Smirnov distance between the scores of bad and good",
+            better=Better.HIGHER,
+            low=0,
+            high=1,
+            source="Thomas, Crook & Edelman 2017, Credit Scoring and Its Applications, section 7.4",
+        ),
+        Metric(
+            name="observed_expected",
+            title="Observed default rate over the mean pd",
+            better=Better.TARGET,
+            low=0,
+            source="Van Calster et al. 2019, BMC Medicine 17:230 (calibration in the large)",
+        ),
+        Metric(
+            name="calibration_slope",
+            title="Logistic coefficient of logit(pd)",
+            better=Better.TARGET,
+            source="Cox 1958, Biometrika 45:562; Van Calster et al. 2019",
+        ),
+        Metric(
+            name="jeffreys",
+            title="Least p-value over the grades, after Holm, that the default rate is no higher than the grade's pd",
+            better=Better.HIGHER,
+            low=0,
+            high=1,
+            source="ECB 2019, Instructions for reporting the validation results of internal models (Jeffreys test); Holm 1979",
+        ),
+        Metric(
+            name="psi",
+            title="Population stability index of the scores, later against earlier vintages, by tenths of the earlier",
+            better=Better.LOWER,
+            low=0,
+            source="Yurdakul & Naranjo 2020, J Risk Model Validation 14(4):89",
+        ),
+        Metric(
+            name="adverse_impact_ratio",
+            title="Approval rate of the protected group over that of the others",
+            better=Better.TARGET,
+            low=0,
+            source="29 CFR 1607.4(D), the four-fifths rule (United States; no law of the Union)",
+        ),
+        Metric(
+            name="equal_opportunity_difference",
+            title="Approval rate of those who repaid: protected group less the others, signed",
+            better=Better.TARGET,
+            low=-1,
+            high=1,
+            source="Hardt, Price & Srebro 2016 (equal opportunity)",
+        ),
+        Metric(
+            name="reason_completeness",
+            title="Share of rejections with one to four different codes, all from the list",
+            better=Better.HIGHER,
+            low=0,
+            high=1,
+            source="Directive (EU) 2023/2225, Article 18(8) (right to an explanation); 12 CFR 1002.9(b)(2) (up to four specific reasons)",
+        ),
+        Metric(
+            name="reason_concentration",
+            title="Share of rejections that are given the commonest set of reasons",
+            better=Better.LOWER,
+            low=0,
+            high=1,
+            source="12 CFR 1002.9(b)(2) (specific reasons); CJEU 27 February 2025, C-203/22 (an explanation is of the individual decision)",
+        ),
+        Metric(
+            name="reason_stability",
+            title="Mean overlap (Jaccard) of an applicant's reasons with those of a copy that hardly differs, where either is rejected",
+            better=Better.HIGHER,
+            low=0,
+            high=1,
+            source="Alvarez-Melis & Jaakkola 2018, arXiv:1806.08049 (robustness of explanations)",
+        ),
+        Metric(
+            name="monotonicity",
+            title="Share of copies, moved in a feature declared monotone, whose pd does not move the wrong way",
+            better=Better.HIGHER,
+            low=0,
+            high=1,
+            source="Thomas, Crook & Edelman 2017, section 3 (monotone characteristics); livinglab",
+        ),
+    ),
+)
+
+FAMILIES = {family.name: family for family in (SURVIVAL, CREDIT_SCORING)}
 
 
 def task_family(name: str, *, where: str | None = None) -> TaskFamily:

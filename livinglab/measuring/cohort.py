@@ -1,6 +1,6 @@
 """A cohort with censored follow-up and predicted risks, sorted once so that everything under weights is a cumulative sum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -52,6 +52,10 @@ class Cohort:
     def non_events(self) -> int:
         """Cases known to be free of the event at the horizon."""
         return int(np.sum(self.time > self.horizon))
+
+    def only(self, inside: Bools) -> "Cohort":
+        """The cases (n,) that are inside."""
+        return replace(self, time=self.time[inside], event=self.event[inside], risk=self.risk[inside])
 
     @cached_property
     def within(self) -> tuple[int, int]:

@@ -19,6 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 _MAX_ID = 200
+_LENGTH = b"livinglab.length"
 _BATCH = 65_536
 _HEADER = 65_536
 _MAX_SENTENCE = 400
@@ -37,6 +38,17 @@ class Rejected(Exception):
         super().__init__(printable if len(printable) <= _MAX_SENTENCE else printable[: _MAX_SENTENCE - 1] + "…")
 
 
+def run(context: dict[str, Any], root: Path) -> None:
+    """A harness's verb: outputs → out/table.parquet, and out/decode.json with what became of them."""
+    table = root / "out" / "table.parquet"
+    try:
+        report = {"status": "ok", "reason": "", "rows": decode_apart(root / "outputs", table, context)}
+    except Rejected as error:
+        table.unlink(missing_ok=True)
+        report = {"status": "rejected", "reason": str(error), "rows": 0}
+    (root / "out" / "decode.json").write_text(json.dumps(report))
+
+
 def decode(outputs: Path, target: Path, context: dict[str, Any]) -> int:
     """Write `target` (Parquet) from the pilot's table in `outputs`; return its number of rows.
 
@@ -48,7 +60,7 @@ def decode(outputs: Path, target: Path, context: dict[str, Any]) -> int:
     """
     limits = context["limits"]
     names = [column["name"] for column in context["columns"]]
-    schema = pa.schema([(column["name"], pa.string() if column["kind"] == "id" else pa.float64()) for column in context["columns"]])
+    schema = pa.schema([_field(column) for column in context["columns"]])
     name, file = _open(outputs, context["output"], limits["bytes"])
     with file:
         try:
@@ -63,6 +75,13 @@ def decode(outputs: Path, target: Path, context: dict[str, Any]) -> int:
         except (pa.ArrowException, ValueError, OSError) as error:
             raise Rejected(f"{name} cannot be read: {' '.join(str(error).split())[:200]}") from error
     return rows
+
+
+def _field(column: dict[str, Any]) -> pa.Field:
+    """The column as it will be; a text's field carries its greatest length."""
+    if column["kind"] == "text":
+        return pa.field(column["name"], pa.string(), metadata={_LENGTH: str(column["length"])})
+    return pa.field(column["name"], pa.string() if column["kind"] == "id" else pa.float64())
 
 
 def decode_apart(outputs: Path, target: Path, context: dict[str, Any], *, memory: int | None = None, cpu_seconds: int = CPU_SECONDS) -> int:
@@ -183,15 +202,26 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     if field.type == pa.string():
         if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_integer(values.type)):
             raise Rejected(f"the column {field.name} is of type {values.type}; text is expected.")
-        texts = values.cast(pa.string())
-        if any(len(text) > _MAX_ID for text in texts.to_pylist() if text is not None):
-            raise Rejected(f"an entry of {field.name} is longer than {_MAX_ID} characters.")
-        return texts
+        return _text(values.cast(pa.string()), field)
     if pa.types.is_string(values.type):
         return pa.array([_number(text) for text in values.to_pylist()], pa.float64())
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or pa.types.is_null(values.type)):
         raise Rejected(f"the column {field.name} is of type {values.type}; numbers are expected.")
     return values.cast(pa.float64())
+
+
+def _text(texts: pa.Array, field: pa.Field) -> pa.Array:
+    """Bounded text. Beyond ids, which are only compared, it is printable ASCII, so that whoever shows it need not be careful; null is empty."""
+    free = _LENGTH in (field.metadata or {})
+    longest = int(field.metadata[_LENGTH]) if free else _MAX_ID
+    values = texts.to_pylist()  # refuses what is no UTF-8
+    if any(len(text) > longest for text in values if text is not None):
+        raise Rejected(f"an entry of {field.name} is longer than {longest} characters.")
+    if not free:
+        return texts
+    if not all(text.isascii() and text.isprintable() for text in values if text is not None):
+        raise Rejected(f"an entry of {field.name} has characters other than printable ASCII.")
+    return pa.array([text or "" for text in values], pa.string())
 
 
 def _number(text: str | None) -> float:

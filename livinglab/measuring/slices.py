@@ -1,7 +1,7 @@
 """Reference cases: which belong to a slice, how many there are of each kind, and which prediction belongs to each."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -13,15 +13,35 @@ Table = dict[str, np.ndarray[Any, Any]]
 Document = dict[str, Any]
 
 
+class Cases(Protocol):
+    """Reference cases of any task family, with their predictions."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def events(self) -> int:
+        """Cases with the event (by the horizon, where there is one)."""
+
+    @property
+    def non_events(self) -> int:
+        """Cases known to be free of it."""
+
+    def only(self, inside: Bools) -> Self:
+        """Those of these cases (n,) that are inside."""
+
+
+C = TypeVar("C", bound=Cases)
+
+
 @dataclass(frozen=True)
-class Part:
-    """The cases of a slice, sorted.
+class Part(Generic[C]):
+    """The cases of a slice, in the order that their family wants.
 
     rows: (n,) where they stand in the reference. columns: (n,) where they stand among the cases of their cohort, in the
     order of the reference: their columns in that cohort's weights.
     """
 
-    cohort: Cohort
+    cohort: C
     rows: Ints
     columns: Ints
 
@@ -34,31 +54,35 @@ class Part:
         """Cases, those with the event by the horizon, and those known to be free of it there."""
         return {"n": len(self.cohort), "events": self.cohort.events, "non_events": self.cohort.non_events}
 
-    def only(self, inside: Bools) -> "Part":
+    def only(self, inside: Bools) -> "Part[C]":
         """The part of these cases (n,) that is inside."""
-        c = self.cohort
-        cohort = replace(c, time=c.time[inside], event=c.event[inside], risk=c.risk[inside])
-        return Part(cohort, self.rows[inside], self.columns[inside])
+        return Part(self.cohort.only(inside), self.rows[inside], self.columns[inside])
 
 
-def cut(reference: Table, risk: Floats, slice_: Document, horizon: float) -> Part:
-    """The part of the reference that a slice (`cohort`, `where`) describes."""
+def chosen(reference: Table, slice_: Document) -> tuple[Ints, Ints]:
+    """Rows of the reference that a slice (`cohort`, `where`) describes, and where they stand among their cohort's: twice (n,)."""
     whole = reference["cohort"] == slice_["cohort"]
-    chosen = whole.copy()
+    inside = whole.copy()
     for condition in slice_["where"]:
         column = reference[condition["column"]]
         if condition["equals"] is not None:
-            chosen &= column == condition["equals"]
+            inside &= column == condition["equals"]
         if condition["at_least"] is not None:
-            chosen &= column >= condition["at_least"]
+            inside &= column >= condition["at_least"]
         if condition["below"] is not None:
-            chosen &= column < condition["below"]
-    rows = np.flatnonzero(chosen)
+            inside &= column < condition["below"]
+    rows = np.flatnonzero(inside)
+    return rows, (np.cumsum(whole) - 1)[rows]
+
+
+def cut(reference: Table, risk: Floats, slice_: Document, horizon: float) -> Part[Cohort]:
+    """The part of a reference with follow-up that a slice describes, sorted by time."""
+    rows, columns = chosen(reference, slice_)
     cohort, order = Cohort.sort(reference["time"][rows].astype(float), reference["event"][rows].astype(bool), risk[rows], horizon)
-    return Part(cohort, rows[order], (np.cumsum(whole) - 1)[rows[order]])
+    return Part(cohort, rows[order], columns[order])
 
 
-def match(ids: np.ndarray[Any, Any], predictions: Table) -> tuple[Floats, Bools]:
+def match(ids: np.ndarray[Any, Any], predictions: Table, column: str = "risk") -> tuple[Floats, Bools]:
     """The prediction of each reference case, and whether there is exactly one that can be used (finite, within [0, 1]).
 
     An id that was not asked for makes nothing better or worse: it is left out.
@@ -69,6 +93,6 @@ def match(ids: np.ndarray[Any, Any], predictions: Table) -> tuple[Floats, Bools]
     asked = ids.astype(str)
     place = np.minimum(np.searchsorted(names, asked), len(names) - 1)
     found = names[place] == asked
-    risk = np.where(found, predictions["risk"][first[place]].astype(float), np.nan)
+    risk = np.where(found, predictions[column][first[place]].astype(float), np.nan)
     usable = found & (counts[place] == 1) & np.isfinite(risk) & (risk >= 0) & (risk <= 1)
     return np.where(usable, risk, np.nan), usable

@@ -36,7 +36,7 @@ def calibration_figure(curve: dict[str, Any], title: str) -> Figure:
     errors = [[max(0.0, o - low) for o, low in zip(curve["observed"], curve["lower"], strict=True)],
               [max(0.0, up - o) for o, up in zip(curve["observed"], curve["upper"], strict=True)]]  # fmt: skip
     axes.errorbar(curve["predicted"], curve["observed"], yerr=errors, fmt="o", capsize=3, label="pilot, by tenths of predicted risk (bars: 95 %)")
-    axes.set(xlabel="predicted risk", ylabel="observed risk (1 − Kaplan–Meier)", aspect="equal")
+    axes.set(xlabel="predicted risk", ylabel="observed risk", aspect="equal")
     axes.legend(loc="upper left", fontsize=8)
     _titled(axes, title)
     return figure

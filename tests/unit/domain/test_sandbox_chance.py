@@ -19,9 +19,11 @@ def document() -> dict[str, Any]:
     return found
 
 
-def test_the_medicine_sandbox_states_what_was_simulated() -> None:
-    spec = SandboxSpec.model_validate(document())
-    rows = list(csv.DictReader((MEDICINE / "chance.csv").read_text().splitlines()))
+@pytest.mark.parametrize("name", ["medicine", "fintech"])
+def test_a_sandbox_states_what_was_simulated(name: str) -> None:
+    folder = ROOT / "sandboxes" / name
+    spec = SandboxSpec.model_validate(yaml.safe_load((folder / "sandbox.yaml").read_text()))
+    rows = list(csv.DictReader((folder / "chance.csv").read_text().splitlines()))
     simulated = [(float(r["PASS"]), float(r["INCONCLUSIVE"]), float(r["FAIL"])) for r in rows if r["criterion"] == "(all gates)"]
     assert [(c.passes, c.inconclusive, c.fails) for c in spec.chance] == simulated
     assert {r["criterion"] for r in rows} == {"(all gates)", *(c.id for c in spec.criteria)}

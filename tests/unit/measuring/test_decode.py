@@ -202,6 +202,54 @@ def test_what_cannot_be_used_is_rejected_with_a_sentence(out: Path, write: Any, 
         assert len(str(caught.value)) <= 400
 
 
+REASONS: dict[str, Any] = {**CONTEXT, "columns": [*CONTEXT["columns"], {"name": "reasons", "kind": "text", "length": 20}]}
+
+
+def reasons_of(out: Path) -> list[str]:
+    decode_apart(out, out.parent / "table.parquet", REASONS)
+    found: list[str] = pq.read_table(out.parent / "table.parquet")["reasons"].to_pylist()
+    return found
+
+
+def test_a_bounded_text_is_read_and_null_is_empty(out: Path) -> None:
+    table(out, id=["a", "b", "c"], risk=[0.1, 0.2, 0.3], reasons=["AGE;PURPOSE", None, ""])
+    assert reasons_of(out) == ["AGE;PURPOSE", "", ""]
+    (out / "predictions.parquet").unlink()
+    (out / "predictions.csv").write_text("id,risk,reasons\na,0.1,AGE\nb,0.2,\n")
+    assert reasons_of(out) == ["AGE", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A" * 21, "reasons is longer than 20 characters"),
+        ("A\0B", "printable ASCII"),
+        ("A\nB", "printable ASCII"),
+        ("\x1b[31m", "printable ASCII"),
+        ("ÄGE", "printable ASCII"),
+        ("AGE\u202e", "printable ASCII"),
+    ],
+)
+def test_a_text_that_is_long_or_hostile_is_rejected(out: Path, text: str, said: str) -> None:
+    table(out, id=["a"], risk=[0.1], reasons=[text])
+    with pytest.raises(Rejected, match=said):
+        reasons_of(out)
+
+
+def test_a_text_that_is_no_utf8_is_rejected(out: Path) -> None:
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")])
+    table(out, id=["a"], risk=[0.1], reasons=broken)
+    with pytest.raises(Rejected, match="cannot be read"):
+        reasons_of(out)
+
+
+@pytest.mark.parametrize("wrong", [[1.5], [b"AGE"], [["AGE"]]])
+def test_a_text_of_another_type_is_rejected(out: Path, wrong: Any) -> None:
+    table(out, id=["a"], risk=[0.1], reasons=wrong)
+    with pytest.raises(Rejected, match="reasons"):
+        reasons_of(out)
+
+
 def write_dictionary_bomb(out: Path) -> None:
     """One text of 1 MB, named a million times: 500 KB that become a terabyte."""
     ids = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int8()), pa.array(["a" * (1 << 20)]))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livinglab.domain.verdict import Measurement
-from livinglab.measuring import evaluate
+from livinglab.measuring import evaluation as shared
 from livinglab.measuring.evaluate import Evaluation
 from livinglab.measuring.resampling import bounds
 from livinglab.measuring.slices import Table, match
@@ -136,7 +136,7 @@ def test_an_empty_slice_is_the_references_doing() -> None:
 
 
 def test_what_is_too_large_to_resample_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "LARGEST", 1000)
+    monkeypatch.setattr(shared, "LARGEST", 1000)
     found = only(evaluation(criterion("uno_c")).measure())
     assert found.status == "fault"
     assert "influence-multiplier" in found.note

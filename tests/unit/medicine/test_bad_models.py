@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from livinglab.domain.verdict import CriterionVerdict, Verdict
+from livinglab.measuring import tables
 from livinglab.measuring.slices import Table
-from tests.unit.medicine.conftest import Prepared, aligned, harness
+from tests.harnesses import Prepared
+from tests.unit.medicine.conftest import aligned, harness
 
 
 def loglog(risk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -43,14 +45,14 @@ def random(run: Prepared, risk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def age_and_sex_alone(run: Prepared, risk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    train = harness.tables.read(run.root / "participant" / "train.parquet")
+    train = tables.read(run.root / "participant" / "train.parquet")
     return np.asarray(harness.baselines.fit("age_sex", train, run.key, run.context))
 
 
 def memory(run: Prepared, risk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Looks everybody up in the public data, by the person who is nearest; knows nothing of risk."""
-    tables = [harness.tables.read(run.root / path) for path in ("participant/train.parquet", "hidden/reference.parquet")]
-    public = {name: np.concatenate([table[name] for table in tables]) for name in (*harness.twin.COVARIATES, "time", "event")}
+    both = [tables.read(run.root / path) for path in ("participant/train.parquet", "hidden/reference.parquet")]
+    public = {name: np.concatenate([table[name] for table in both]) for name in (*harness.twin.COVARIATES, "time", "event")}
     scale = np.array([1.0, 100.0, 0.01, 0.01, 0.01])
     known, asked = (harness.twin.features(table) / scale for table in (public, run.key))
     from scipy.spatial import cKDTree

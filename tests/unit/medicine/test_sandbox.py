@@ -1,12 +1,10 @@
 """The specification, the split, and what `prepare` gives to whom."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,17 +15,9 @@ from numpy.testing import assert_allclose
 
 from livinglab.domain.pilot import PilotManifest
 from livinglab.domain.sandbox import SandboxSpec
-from tests.unit.medicine.conftest import PILOT, ROOT, SANDBOX, Prepared, harness, spec
-
-
-def tiny() -> Any:
-    folder = ROOT / "tests" / "sandboxes" / "tiny"
-    loaded = importlib.util.spec_from_file_location("tiny_make", folder / "data" / "make.py")
-    assert loaded
-    assert loaded.loader
-    module = importlib.util.module_from_spec(loaded)
-    loaded.loader.exec_module(module)
-    return module
+from livinglab.measuring import tables
+from tests.harnesses import ROOT, Prepared, load_make
+from tests.unit.medicine.conftest import PILOT, SANDBOX, harness, spec
 
 
 def test_specification_and_manifest_load_and_name_files_that_are_there() -> None:
@@ -54,13 +44,8 @@ def test_the_split_is_a_partition_that_the_secret_decides(data: Path, tmp_path: 
     shares = [sum(table["event"].to_pylist()) / table.num_rows for table in (train, hidden)]
     assert_allclose(shares[0], shares[1], atol=0.001)
     assert float(min(train["time"].to_pylist() + hidden["time"].to_pylist())) > 0
-    spec_ = importlib.util.spec_from_file_location("medicine_make_again", SANDBOX / "data" / "make.py")
-    assert spec_
-    assert spec_.loader
-    module = importlib.util.module_from_spec(spec_)
-    spec_.loader.exec_module(module)
     for name, secret in (("same", bytes(range(32))), ("other", bytes(32))):
-        module.make(tmp_path / name, secret)
+        load_make(SANDBOX).make(tmp_path / name, secret)
     assert (tmp_path / "same/hidden/reference.parquet").read_bytes() == (data / "hidden/reference.parquet").read_bytes()
     assert (tmp_path / "other/hidden/reference.parquet").read_bytes() != (data / "hidden/reference.parquet").read_bytes()
 
@@ -115,16 +100,14 @@ def test_twins_are_many_enough_to_decide(prepared: Prepared) -> None:
 
 
 def test_another_seed_draws_other_twins(prepared: Prepared) -> None:
-    train, hidden = (
-        harness.tables.read(prepared.root / folder / f"{name}.parquet") for folder, name in (("participant", "train"), ("hidden", "reference"))
-    )
+    train, hidden = (tables.read(prepared.root / folder / f"{name}.parquet") for folder, name in (("participant", "train"), ("hidden", "reference")))
     twins = [harness.twin.draw_twins(train, hidden, harness.twin.generator(seed, "twin cohort")) for seed in ("a", "a", "b")]
     assert (twins[0]["time"] == twins[1]["time"]).all()
     assert (twins[0]["time"] != twins[2]["time"]).any()
 
 
 def test_the_baseline_is_the_cox_model_of_lifelines(prepared: Prepared) -> None:
-    train = harness.tables.read(prepared.root / "participant" / "train.parquet")
+    train = tables.read(prepared.root / "participant" / "train.parquet")
     frame = pd.DataFrame({"age": train["age"], "male": (train["sex"] == "M").astype(float), "time": train["time"], "event": train["event"]})
     fitted = CoxPHFitter().fit(frame, "time", "event")
     asked = pd.DataFrame({"age": prepared.key["age"], "male": (prepared.key["sex"] == "M").astype(float)})
@@ -141,13 +124,13 @@ def test_the_harness_refuses_an_unknown_verb() -> None:
 
 def test_the_tiny_sandbox_measures_its_honest_pilot(tmp_path: Path) -> None:
     sandbox = SandboxSpec.model_validate(yaml.safe_load((ROOT / "tests/sandboxes/tiny/sandbox.yaml").read_text()))
-    tiny().make(tmp_path, bytes(32))
+    load_make(ROOT / "tests" / "sandboxes" / "tiny").make(tmp_path, bytes(32))
     lines = (tmp_path / "participant" / "cohort.csv").read_text().splitlines()[1:]
     rows = [line.split(",") for line in lines]
     table = {"id": np.array([row[0] for row in rows]), "risk": 1 - np.exp(-0.5 * np.exp(np.array([float(row[1]) for row in rows])))}
     for name in ("out", "decoded"):
         (tmp_path / name).mkdir()
-    harness.tables.write(table, tmp_path / "decoded" / "table.parquet")
+    tables.write(table, tmp_path / "decoded" / "table.parquet")
     criteria = sandbox.frozen_criteria(1)
     context = {
         "parameters": sandbox.harness.model_dump(mode="json")["parameters"], "slices": {"all": sandbox.slices["all"].model_dump(mode="json")},

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.tables import read, write
 from livinglab.measuring import cox
 from livinglab.measuring.cohort import Cohort, Floats
 from livinglab.measuring.resampling import generator
 from livinglab.measuring.slices import Table
+from livinglab.measuring.tables import read, write
 
 COVARIATES = ("age", "sex", "kappa", "lambda", "creatinine", "mgus", "sample_year")
 """What a pilot gets of each person."""

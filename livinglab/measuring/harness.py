@@ -1,0 +1,37 @@
+"""What every batch harness does alike: find the verb's module, and write down what an evaluation found."""
+
+import hashlib
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from livinglab.measuring.evaluation import BaseEvaluation
+
+DECODE = "livinglab.measuring.decode"
+"""The module that does `decode`, for every family."""
+
+
+def main(verbs: dict[str, str], root: Path = Path("/")) -> None:
+    """`python3 -m harness VERB`: reads /context/context.json, works on the mounts under `root`, writes to /out.
+
+    Args:
+        verbs: verb → the module whose `run(context, root)` does it. Only that one is imported, since a container lives no
+            longer than its imports.
+    """
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb not in verbs:
+        sys.exit(f"harness: unknown verb {verb!r}; known: {', '.join(verbs)}")
+    importlib.import_module(verbs[verb]).run(json.loads((root / "context" / "context.json").read_text()), root)
+
+
+def answer(evaluation: "BaseEvaluation[Any]", root: Path) -> None:
+    """Write out/measurements.json. A baseline is pinned by what it answered, so that whoever fits it again can compare."""
+    digests = {
+        f"baseline {name}": f"sha256:{hashlib.sha256(predicted.astype('<f8').tobytes()).hexdigest()}"
+        for name, predicted in evaluation.baselines.items()
+    }
+    document = {"schema_version": 1, "measurements": evaluation.measure(), "curves": evaluation.curves(), "digests": digests, "notes": []}
+    (root / "out" / "measurements.json").write_text(json.dumps(document, allow_nan=False))
