@@ -16,8 +16,9 @@ def both_bounds(metric: str, values: Floats, level: float) -> tuple[float | None
 
     What only grows when a sample is drawn again would, by percentiles alone, make a model look surely worse (or, for `ks`,
     surely better) than it is: the lower bound is the lesser of the percentile and the basic one (Davison & Hinkley 1997,
-    section 5.2), which for `ici` holds in simulation at 0.964 where 0.983 is nominal; the upper one always holds. For `ks`, which passes by its lower bound, what the replicates exceed
-    the sample by on average is taken off once more: the sample exceeds the truth as they exceed the sample, and a little more.
+    section 5.2). For `ici` it holds in simulation at 0.964 where 0.983 is nominal, and the upper one always. For `ks`, which
+    passes by its lower bound, what the replicates exceed the sample by on average is taken off once more: the sample exceeds
+    the truth as they exceed the sample, and a little more.
     """
     lows = [lower_bound(column, level) for column in values[1:].T]
     highs = [upper_bound(column, 1 - (1 - level) / values.shape[1]) for column in values[1:].T]
