@@ -36,6 +36,15 @@ TRANSIENT = 75  # EX_TEMPFAIL
 FAILED = 1
 
 
+def echo_chances(chances: list[dict[str, Any]]) -> None:
+    """How models that deserve to pass fared under a specification's criteria: what one wants to know before signing."""
+    if not chances:
+        click.echo("Nothing is said of the chance that a deserving model has under these criteria.")
+    for c in chances:
+        shares = f"{c['passes']:.0%} PASS, {c['inconclusive']:.0%} INCONCLUSIVE, {c['fails']:.0%} FAIL"
+        click.echo(f"In {c['simulations']} simulations: {shares}. {c['model']}")
+
+
 class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)

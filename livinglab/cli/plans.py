@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from livinglab.cli import echo_json
+from livinglab.cli import echo_chances, echo_json
 from livinglab.cli.client import Client, address, as_json, remote
 from livinglab.domain.canonical import parse_json, sha256
 from livinglab.domain.errors import EvidenceBroken, Invalid
@@ -35,6 +35,7 @@ def propose(pilot: str, objectives: tuple[str, ...], safeguards: tuple[str, ...]
         echo_json(made)
     else:
         click.echo(f"{made['body']['id']} is {made['state']}; both sides sign {made['digest']}.")
+        echo_chances(client.get(address("sandboxes", made["body"]["sandbox"]))["document"]["spec"]["chance"])
 
 
 @plan.command()

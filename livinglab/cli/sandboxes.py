@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from livinglab.cli import echo_json
+from livinglab.cli import echo_chances, echo_json
 from livinglab.cli.client import Client, as_json, remote
 from livinglab.cli.pilots import load_yaml, upload
 from livinglab.domain.errors import Invalid
@@ -36,6 +36,7 @@ def check(file: Path, *, as_json: bool) -> None:
     if not criteria.gates:
         click.echo("It has no gate, so every verdict will be NOT_EVALUABLE.", err=True)
     click.echo(f"specification {spec.digest}\ncriteria      {criteria.digest} (for {criteria.measured_runs} measured runs)")
+    echo_chances([c.model_dump() for c in spec.chance])
 
 
 @sandbox.command()
