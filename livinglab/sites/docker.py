@@ -14,7 +14,7 @@ from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
 from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
 from livinglab.sites import docker_spec
-from livinglab.sites.docker_engine import KILLED, TimedOut, connect, moment, told_of, translated
+from livinglab.sites.docker_engine import KILLED, TimedOut, connect, moment, times, told_of, translated
 from livinglab.sites.docker_images import EngineImages
 from livinglab.sites.docker_logs import EngineLogs
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
@@ -190,8 +190,8 @@ class DockerSite:
                 self._kill(key)
         elif seen is Seen.EXITED:
             limit = self._limit_that_ended(key, inspected)
-        return Observation(key=key, seen=seen, raw=state["Status"], reason=reason, at=now, started_at=moment(state["StartedAt"]),
-                           ended_at=moment(state["FinishedAt"]) if seen is Seen.EXITED else None,
+        started, ended = times(state) if seen is Seen.EXITED else (moment(state["StartedAt"]), None)
+        return Observation(key=key, seen=seen, raw=state["Status"], reason=reason, at=now, started_at=started, ended_at=ended,
                            exit_code=state["ExitCode"] if seen is Seen.EXITED else None, limit=limit)  # fmt: skip
 
     def _left_alone(self, key: JobKey, now: datetime) -> bool:
@@ -339,7 +339,7 @@ class DockerSite:
         if _SEEN.get(state["Status"]) is not Seen.EXITED:
             msg = f"job {key} is {state['Status']}; only what has ended is collected."
             raise Conflict(msg)
-        started, ended = moment(state["StartedAt"]), moment(state["FinishedAt"])
+        started, ended = times(state)
         if started is None or ended is None:
             msg = f"the engine never started job {key}: {state.get('Error') or 'no reason given'}"
             raise PlatformFault(msg)

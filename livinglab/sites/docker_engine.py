@@ -73,6 +73,12 @@ def moment(text: str) -> datetime | None:
     return datetime.fromisoformat(f"{whole}.{fraction[:6].ljust(6, '0')}+00:00")
 
 
+def times(state: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """When a container started and ended. The engine notes the start when its runtime says so, and a short life may be over by then."""
+    started, ended = moment(state["StartedAt"]), moment(state["FinishedAt"])
+    return (min(started, ended) if started and ended else started), ended
+
+
 def told_of(engine: Any, inspected: dict[str, Any], patience: float = 1.0) -> frozenset[str]:
     """What the engine remembers of an ended container, of `start`, `kill` and `oom`.
 

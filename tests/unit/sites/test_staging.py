@@ -13,7 +13,7 @@ from livinglab.domain.errors import Invalid, IsolationNotProven
 from livinglab.domain.isolation import Resources
 from livinglab.domain.run import JobKey
 from livinglab.ports import ContainerSpec
-from livinglab.sites.docker_engine import connect, moment
+from livinglab.sites.docker_engine import connect, moment, times
 from livinglab.sites.docker_logs import first_line
 from livinglab.sites.staging import JobRecord, Staging
 
@@ -132,3 +132,14 @@ def test_the_engines_times() -> None:
     at = moment("2026-11-24T15:28:41.807656123Z")
     assert at is not None
     assert (at.isoformat(), moment("2026-11-24T15:28:41Z") is not None) == ("2026-11-24T15:28:41.807656+00:00", True)
+
+
+@pytest.mark.parametrize(("started", "ended", "first"), [("01", "02", "01"), ("02", "01", "01"), ("01", "01", "01")])
+def test_a_life_that_was_over_before_its_start_was_noted_lasted_no_time_at_all(started: str, ended: str, first: str) -> None:
+    state = {"StartedAt": f"2026-01-01T00:00:{started}.5Z", "FinishedAt": f"2026-01-01T00:00:{ended}.5Z"}
+    assert times(state) == (moment(f"2026-01-01T00:00:{first}.5Z"), moment(f"2026-01-01T00:00:{ended}.5Z"))
+
+
+def test_what_has_not_ended_has_no_end() -> None:
+    state = {"StartedAt": "2026-01-01T00:00:01Z", "FinishedAt": "0001-01-01T00:00:00Z"}
+    assert times(state) == (moment("2026-01-01T00:00:01Z"), None)
