@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from livinglab.domain.criteria import Criterion
+from livinglab.domain.families import FAMILIES
 from livinglab.domain.isolation import IsolationProfile, Resources
 from livinglab.domain.pilot import PilotManifest
 from livinglab.domain.sandbox import Chance, SandboxSpec
-from livinglab.domain.tasks import FAMILIES, Column, TaskFamily
+from livinglab.domain.tasks import Column, TaskFamily
 from livinglab.settings import Settings
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -55,10 +56,15 @@ def family(task: TaskFamily) -> str:
     """What a pilot of the family gets, what it must write, what is measured."""
     lines = [f"# Task family `{task.name}`", "", task.title + ".", "", "## What the pilot gets, under `/in`", "", "| file | contents |", "|---|---|"]
     lines += [f"| `{name}` | {what} |" for name, what in task.inputs.items()]
-    lines += ["", "## What it must write", "", f"`/out/{task.output}.parquet` or `.csv`, one row per requested id:", "",
-              "| column | kind | range | meaning |",
-              "|---|---|---|---|"]  # fmt: skip
-    lines += [f"| `{c.name}` | {c.kind} | {extent(c)} | {c.meaning} |" for c in task.columns]
+    if task.interactive:
+        asked = f"Step by step, by the [protocol](../protocol.md) `{task.protocol}`. Each question's `observation` has:"
+        lines += ["", "## What it is asked", "", asked, "", "| field | contents |", "|---|---|"]
+        lines += [f"| `{name}` | {what} |" for name, what in task.observations.items()]
+        lines += ["", "## What it must answer", "", "Each answer's `action` has:"]
+    else:
+        lines += ["", "## What it must write", "", f"`/out/{task.output}.parquet` or `.csv`, one row per requested id:"]
+    lines += ["", "| column | kind | range | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{c.name}` | {c.kind} | {extent(c)} | {c.meaning} |" for c in (*task.columns, *task.actions)]
     lines += ["", "## What can be measured", "", "| metric | meaning | better | source |", "|---|---|---|---|"]
     lines += [f"| `{m.name}` | {m.title} | {m.better} | {m.source} |" for m in task.metrics]
     return "\n".join(lines) + "\n"

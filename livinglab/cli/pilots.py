@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from livinglab.cli import echo_json
 from livinglab.cli.client import Client, as_json, remote
 from livinglab.domain.errors import Invalid
+
+if TYPE_CHECKING:
+    from livinglab.domain.tasks import TaskFamily
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -62,17 +65,29 @@ def pilot() -> None:
 
 @pilot.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--sandbox", "spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The sandbox.yaml it is meant for.")
 @as_json
-def check(file: Path, *, as_json: bool) -> None:
-    """Check a manifest without sending it anywhere."""
+def check(file: Path, spec_file: Path | None, *, as_json: bool) -> None:
+    """Check a manifest without sending it anywhere; with --sandbox, also whether that sandbox would take it."""
+    from livinglab.domain.families import FAMILIES
     from livinglab.domain.pilot import PilotManifest
-    from livinglab.domain.tasks import task_family
+    from livinglab.domain.sandbox import SandboxSpec
+    from livinglab.services.applications import check_fits
     from livinglab.services.sandboxes import parse
 
     manifest = parse(PilotManifest, load_yaml(file), "manifest")
-    family = task_family(manifest.task, where="task")
+    spec = parse(SandboxSpec, load_yaml(spec_file), "specification") if spec_file else None
+    if spec:
+        check_fits(manifest, spec)
+    family = spec.family if spec else FAMILIES.get(manifest.task)
     if as_json:
         echo_json({"ok": True, "digest": manifest.digest})
     else:
-        click.echo(f"{file}: a pilot for {manifest.sandbox!r}, task {family.name!r}; it writes /out/{family.output}.parquet or .csv.")
+        does = _expected(family) if family else f", which is none of the lab's ({', '.join(sorted(FAMILIES))}): its sandbox must bring it"
+        click.echo(f"{file}: a pilot for {manifest.sandbox!r}, task {manifest.task!r}{does}.")
         click.echo(f"digest {manifest.digest}")
+
+
+def _expected(family: "TaskFamily") -> str:
+    """What a pilot of that family does, as the end of a sentence."""
+    return f"; it answers by {family.protocol}" if family.interactive else f"; it writes /out/{family.output}.parquet or .csv"

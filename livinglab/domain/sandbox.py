@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 from livinglab.domain.canonical import Digest, digest_of
 from livinglab.domain.criteria import CriteriaSet, Criterion, check_criteria
 from livinglab.domain.errors import Invalid
+from livinglab.domain.families import FAMILIES, task_family
 from livinglab.domain.isolation import IsolationProfile, Resources
 from livinglab.domain.model import Frozen, Slug
-from livinglab.domain.tasks import TaskFamily, task_family
+from livinglab.domain.tasks import TaskFamily
 
 
 class Role(StrEnum):
@@ -91,9 +92,8 @@ class Disclosure(Frozen):
 
 
 class Harness(Frozen):
-    """How the sandbox measures. Batch harnesses run after the pilot; `prepare` makes fresh inputs per run first."""
+    """How the sandbox measures; `prepare` makes fresh inputs per run first."""
 
-    mode: Literal["batch"] = "batch"
     prepare: bool = False
     replicates: int = Field(default=2_000, ge=200, le=20_000)
     resources: Resources = Resources(memory=2 << 30, cpus=2)
@@ -139,9 +139,11 @@ class SandboxSpec(Frozen):
     id: Slug
     version: int = Field(ge=1)
     title: str = Field(min_length=3, max_length=200)
-    domain: Literal["personalised-medicine", "autonomous-mobility", "fintech", "public-services"]
+    domain: Slug
+    """`personalised-medicine`, `autonomous-mobility`, `fintech`, `public-services`, or whatever comes next."""
     summary: str = Field(min_length=10)
-    task: str
+    task: str | TaskFamily
+    """The name of a family that the lab ships, or a family of the sandbox's own."""
     data: DataUse
     harness: Harness
     slices: dict[str, Slice]
@@ -157,6 +159,9 @@ class SandboxSpec(Frozen):
 
     def model_post_init(self, _context: object, /) -> None:
         """Reject what nothing could measure; the message names the place."""
+        if isinstance(self.task, TaskFamily) and self.task.name in FAMILIES:
+            msg = f"{self.task.name!r} is a family of the lab's, and a sandbox's own needs a name of its own."
+            raise Invalid(msg, where="task.name", hint=f"To use the lab's, write `task: {self.task.name}`.")
         if "all" not in self.slices:
             msg = "a slice named 'all' must be declared."
             raise Invalid(msg, where="slices")
@@ -172,7 +177,7 @@ class SandboxSpec(Frozen):
     @property
     def family(self) -> TaskFamily:
         """The task family."""
-        return task_family(self.task, where="task")
+        return task_family(self.task, where="task") if isinstance(self.task, str) else self.task
 
     @property
     def digest(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from livinglab.domain.canonical import canonical, parse_json, sha256
 from livinglab.domain.errors import EvidenceBroken, LivingLabError
+from livinglab.domain.families import task_family
 from livinglab.evidence import dossier as names
 from livinglab.evidence import dsse, merkle, statements
 from livinglab.evidence.attempts import Runs, Stated, Told
@@ -343,7 +344,9 @@ class _Check:
             if told.run != binding["run"]:
                 self.report.add(s.where, f"it is about attempt {told.name}, and not of run {told.run}")
             told.statements.append(s)
-        runs = Runs(self.plan, self.plan_digest, bool(self.release["spec"]["harness"]["prepare"]), self.entries, attempts)
+        spec = self.release["spec"]
+        interactive = task_family(spec["task"]).interactive if isinstance(spec["task"], str) else bool(spec["task"].get("protocol"))
+        runs = Runs(self.plan, self.plan_digest, bool(spec["harness"]["prepare"]), interactive, self.entries, attempts)
         self.report.facts["attempts"] = {name: self._check_attempt(runs, told) for name, told in attempts.items()}
         self.report.problems += runs.problems()
 

@@ -79,7 +79,10 @@ def test_a_manifest_is_checked_and_answers_in_json(tmp_path: Path) -> None:
     assert json.loads(answer.stdout)["ok"] is True
     broken = tmp_path / "pilot.yaml"
     broken.write_text((ROOT / "pilots/medicine/pilot.yaml").read_text().replace("task: survival", "task: survivel"))
-    assert "unknown task family 'survivel'. Known: survival" in livinglab("pilot", "check", broken).stderr
+    assert "task 'survivel', which is none of the lab's (credit-scoring, survival" in livinglab("pilot", "check", broken).stdout
+    held = livinglab("pilot", "check", broken, "--sandbox", "sandboxes/medicine/sandbox.yaml")
+    assert "the sandbox measures 'survival', not 'survivel'." in held.stderr
+    assert held.returncode != 0
 
 
 def test_a_key_is_never_overwritten_and_never_printed(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livinglab.domain.tasks import CREDIT_SCORING
+from livinglab.domain.families.credit_scoring import CREDIT_SCORING
 from livinglab.domain.verdict import Measurement
 from livinglab.measuring import evaluation as shared
 from livinglab.measuring.credit import CreditEvaluation

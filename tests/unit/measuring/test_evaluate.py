@@ -74,7 +74,7 @@ def test_every_metric_becomes_a_valid_measurement(metric: str) -> None:
 
 
 def test_the_families_metrics_are_all_measured() -> None:
-    from livinglab.domain.tasks import SURVIVAL
+    from livinglab.domain.families.survival import SURVIVAL
 
     assert {metric.name for metric in SURVIVAL.metrics} == set(ALL)
 
