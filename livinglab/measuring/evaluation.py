@@ -81,8 +81,8 @@ class BaseEvaluation(ABC, Generic[C]):
     # --- what a task family adds -----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def curves(self) -> dict[str, Document]:
-        """Numbers for the curves of the slice `all`; empty where predictions are missing."""
+    def charts(self) -> dict[str, Document]:
+        """Pictures of the slice `all`, each as `domain.chart.Chart`; empty where predictions are missing."""
 
     @abstractmethod
     def _cut(self, slice_: Document) -> Part[C]:

@@ -33,5 +33,5 @@ def answer(evaluation: "BaseEvaluation[Any]", root: Path) -> None:
         f"baseline {name}": f"sha256:{hashlib.sha256(predicted.astype('<f8').tobytes()).hexdigest()}"
         for name, predicted in evaluation.baselines.items()
     }
-    document = {"schema_version": 1, "measurements": evaluation.measure(), "curves": evaluation.curves(), "digests": digests, "notes": []}
+    document = {"schema_version": 2, "measurements": evaluation.measure(), "charts": evaluation.charts(), "digests": digests, "notes": []}
     (root / "out" / "measurements.json").write_text(json.dumps(document, allow_nan=False))
