@@ -1,0 +1,30 @@
+"""The scenarios of one run: so many of each family, in an order that tells nothing."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from harness.crossings import junction, pedestrian
+from harness.road import cut_in, cut_out, degraded_sensing, dense_traffic, hard_braking
+from harness.scenario import Scenario
+from livinglab.measuring.resampling import generator
+
+FAMILIES: dict[str, tuple[Callable[..., Scenario], int]] = {
+    "cut-in": (cut_in, 590), "cut-out": (cut_out, 150), "hard-braking": (hard_braking, 150), "junction": (junction, 150),
+    "pedestrian": (pedestrian, 150), "degraded-sensing": (degraded_sensing, 200), "dense-traffic": (dense_traffic, 24),
+}  # fmt: skip
+"""Family → what draws one of it, and how many unless the specification's parameters say otherwise (`episodes_cut_in`, …)."""
+SECONDS = 120.0
+"""Of one episode in dense traffic, unless `dense_seconds` says otherwise."""
+
+
+def catalogue(seed: str, parameters: dict[str, Any]) -> list[Scenario]:
+    """All scenarios of the run that has this seed."""
+    drawn: list[Scenario] = []
+    for family, (draw, usual) in FAMILIES.items():
+        if family == "dense-traffic":
+            draw = partial(draw, seconds=float(parameters.get("dense_seconds", SECONDS)))
+        count = int(parameters.get(f"episodes_{family.replace('-', '_')}", usual))
+        drawn += [draw(generator(seed, f"{family} {number}")) for number in range(count)]
+    order: list[int] = generator(seed, "order").permutation(len(drawn)).tolist()
+    return [drawn[index] for index in order]
