@@ -25,7 +25,7 @@ def run(context: dict[str, Any], root: Path) -> None:
     try:
         converse(context, root, recording)
     except Rejected as error:
-        report = {"status": "rejected", "reason": str(error)}
+        report = {"status": "left" if isinstance(error, peer.Left) else "rejected", "reason": str(error)}
     recording.write(root / "out")
     (root / "out" / "drive.json").write_text(json.dumps({**report, "episodes": len(recording.episodes)}))
 
