@@ -92,8 +92,9 @@ class Disclosure(Frozen):
 
 
 class Harness(Frozen):
-    """How the sandbox measures; `prepare` makes fresh inputs per run first."""
+    """How the sandbox measures: after the pilot, or step by step with it. `prepare` makes fresh inputs per run first."""
 
+    mode: Literal["batch", "interactive"] = "batch"
     prepare: bool = False
     replicates: int = Field(default=2_000, ge=200, le=20_000)
     resources: Resources = Resources(memory=2 << 30, cpus=2)
@@ -162,6 +163,9 @@ class SandboxSpec(Frozen):
         if isinstance(self.task, TaskFamily) and self.task.name in FAMILIES:
             msg = f"{self.task.name!r} is a family of the lab's, and a sandbox's own needs a name of its own."
             raise Invalid(msg, where="task.name", hint=f"To use the lab's, write `task: {self.task.name}`.")
+        if (self.harness.mode == "interactive") != self.family.interactive:
+            msg = f"the task family {self.family.name!r} is {'interactive' if self.family.interactive else 'one of batch'}."
+            raise Invalid(msg, where="harness.mode")
         if "all" not in self.slices:
             msg = "a slice named 'all' must be declared."
             raise Invalid(msg, where="slices")
