@@ -12,7 +12,15 @@ from livinglab.evidence.ledger import Entry
 from livinglab.ports import Artifacts, Store, Tx
 from livinglab.services.plans import visible_plan
 
-EVIDENCE = ("measurements.json", "verdict.json", "isolation-prepare.json", "isolation-pilot.json", "isolation-decode.json", "isolation-measure.json")
+EVIDENCE = (
+    "measurements.json",
+    "verdict.json",
+    "isolation-prepare.json",
+    "isolation-pilot.json",
+    "isolation-drive.json",
+    "isolation-decode.json",
+    "isolation-measure.json",
+)
 """The documents of an attempt whose bytes a dossier carries; of all others it carries the digest."""
 
 
