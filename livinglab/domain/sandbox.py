@@ -155,7 +155,7 @@ class SandboxSpec(Frozen):
     legal: LegalProfile = LegalProfile()
     disclosure: Disclosure = Disclosure()
     sites: tuple[Slug, ...] = ("docker",)
-    required_evidence: tuple[RequiredDocument, ...] = Field(default=(), exclude_if=lambda required: not required)
+    required_evidence: tuple[RequiredDocument, ...] = Field(default=(), max_length=16, exclude_if=lambda required: not required)
     """What a pilot must bring before a plan. Left out where there is none: specifications older than the field keep their digests."""
 
     def model_post_init(self, _context: object, /) -> None:

@@ -19,6 +19,7 @@ from livinglab.evidence.attempts import Runs, Stated, Told
 from livinglab.evidence.keys import key_id_of
 from livinglab.evidence.ledger import Entry, Problem, check_chain
 from livinglab.evidence.policy import PREDICATES, TrustPolicy
+from livinglab.evidence.required import check_required
 
 _KIND_OF = {predicate: kind for kind, predicate in statements.KINDS.items()}
 _FIXED = frozenset({names.PLAN, names.RELEASE, names.WITHHELD, names.PROOF, names.CHECKPOINT, names.PAGE, names.METADATA, names.MANIFEST})
@@ -95,8 +96,11 @@ class _Check:
             self.report.add("ledger", f"several labs signed it ({', '.join(sorted(self.labs))}): one does not speak for another")
         self._check_runs()
         self._check_documents()
+        self.report.problems += check_required(self.plan, self.release["spec"], self.files, self.withheld)
         self._check_head(head)
         self.report.facts["entries"] = len(self.entries)
+        if self.plan.get("documents"):
+            self.report.facts["required evidence"] = {d["name"]: d["digest"] for d in self.plan["documents"]}
         self.report.facts["visibility"] = self.release["spec"]["data"]["visibility"]
         self._check_names()
         self._check_pages()
@@ -122,7 +126,7 @@ class _Check:
         for name, data in self.files.items():
             if name in keys and key_id_of(data) != keys[name]:
                 self.report.add(name, "it is not the key that its name says")
-            elif not name.startswith("documents/") and name not in known:
+            elif not name.startswith(("documents/", names.REQUIRED)) and name not in known:
                 self.report.add(name, "it does not belong here: no part of a dossier, and no key of somebody trusted, has this name")
 
     def _check_pages(self) -> None:
@@ -320,7 +324,7 @@ class _Check:
         for name, digest in self.withheld.items():
             if named.get(name, digest) != digest:
                 self.report.add(names.WITHHELD, f"the digest that it gives for {name} is not the one that was signed")
-            if name.partition("/")[0] not in attempts:
+            if name.partition("/")[0] not in attempts and not name.startswith(names.REQUIRED):
                 self.report.add(names.WITHHELD, f"it lists {name}, of an attempt that nothing is stated about")
         for name in named:
             if name.partition("/")[2] not in _NO_DOCUMENTS and name not in documents and name not in self.withheld:
