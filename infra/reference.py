@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from livinglab.domain.criteria import Criterion
+from livinglab.domain.documents import RequiredDocument
 from livinglab.domain.isolation import IsolationProfile, Resources
 from livinglab.domain.pilot import PilotManifest
 from livinglab.domain.sandbox import Chance, SandboxSpec
@@ -76,6 +77,8 @@ def pages() -> dict[str, str]:
         + table(Criterion)
         + "\n## Chance\n\n"
         + table(Chance)
+        + "\n## Required evidence\n\n"
+        + table(RequiredDocument)
         + "\n## Isolation\n\n"
         + table(IsolationProfile),
         **{f"task-{name}.md": family(task) for name, task in FAMILIES.items()},
