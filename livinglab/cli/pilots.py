@@ -9,7 +9,7 @@ import click
 from livinglab.cli import echo_json
 from livinglab.cli.client import Client, address, as_json, remote
 from livinglab.domain.canonical import sha256
-from livinglab.domain.errors import Invalid
+from livinglab.domain.errors import Invalid, TooLarge
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -91,9 +91,13 @@ _KINDS = {".md": "text/markdown", ".pdf": "application/pdf", ".txt": "text/plain
 @remote
 def attach(pilot_id: str, name: str, file: Path, media_type: str | None, client: Client, *, as_json: bool) -> None:
     """Attach FILE to PILOT as the document NAME that its sandbox requires."""
+    from livinglab.domain.documents import MOST_BYTES
+
     kind = media_type or _KINDS.get(file.suffix.lower())
     if kind is None:
         raise Invalid(f"the name of {file} does not say what it is (known: {', '.join(_KINDS)}).", hint="Say it by --media-type.")
+    if file.stat().st_size > MOST_BYTES:
+        raise TooLarge(f"{file} has more than the {MOST_BYTES} bytes that any sandbox takes.")
     data = file.read_bytes()
     document = client.send("PUT", address("pilots", pilot_id, "documents", name), data, kind)
     if document["digest"] != sha256(data):

@@ -62,7 +62,10 @@ def test_a_pilot_shows_what_is_missing_then_what_is_attached_then_a_plan_freezes
     assert frozen in livinglab(sign, plan["body"]["id"], "--key", tmp_path / "startup.pem", "--as", "participant").output
 
 
-def test_a_file_whose_name_does_not_say_what_it_is_is_asked_about(livinglab: Any, pilot: dict[str, Any], tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_or_whose_name_does_not_say_what_it_is_is_not_sent(livinglab: Any, pilot: dict[str, Any], tmp_path: Path) -> None:
+    with (tmp_path / "film.md").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    assert "16777216" in str(livinglab(pilot_commands, "attach", pilot["id"], "safety-case", tmp_path / "film.md").exception)
     (tmp_path / "case.docx").write_bytes(TEXT)
     refused = livinglab(pilot_commands, "attach", pilot["id"], "safety-case", tmp_path / "case.docx")
     assert isinstance(refused.exception, Invalid)
