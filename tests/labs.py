@@ -124,9 +124,14 @@ class Parties:
         """A plan for a fresh pilot."""
         return self.plan_for(manifest(*entrypoint, **resources), signed=signed, dates=dates)
 
-    def plan_for(self, document: dict[str, Any], *, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31")) -> Plan:
-        """A plan for a pilot with this manifest."""
+    def plan_for(
+        self, document: dict[str, Any], *, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31"),
+        evidence: dict[str, tuple[str, bytes]] | None = None,
+    ) -> Plan:  # fmt: skip
+        """A plan for a pilot with this manifest, and with required evidence: name → media type and bytes."""
         pilot = self.lab.applications.submit(self.participant, document, self.image)
+        for name, (media_type, data) in (evidence or {}).items():
+            self.lab.documents.attach(self.participant, pilot.id, name, media_type, [data])
         plan = self.lab.plans.propose(
             self.participant, {"pilot": pilot.id, "objectives": ["to be tested"], "valid_from": dates[0], "valid_until": dates[1]}
         )
