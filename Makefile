@@ -39,6 +39,8 @@ test: setup ## everything: the checks, and all tests on the real backends (REQUI
 	infra/images/build.sh pilot-medicine pilots/medicine
 	infra/images/build.sh harness-fintech sandboxes/fintech/harness
 	infra/images/build.sh pilot-fintech pilots/fintech
+	infra/images/build.sh harness-mobility sandboxes/mobility/harness
+	infra/images/build.sh pilot-mobility pilots/mobility
 	infra/images/build.sh pilot-tests tests/pilots
 	$(PYTHON) -m pytest --require "$(REQUIRE)" --durations=15
 
@@ -49,7 +51,7 @@ format: ## put the code into the house's format
 lock: setup ## resolve all locks anew
 	.venv/bin/uv pip compile -q pyproject.toml --all-extras --group dev --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/lab.txt
 	.venv/bin/uv pip compile -q locks/mlflow.in --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/mlflow.txt
-	for d in sandboxes/medicine/harness pilots/medicine sandboxes/fintech/harness pilots/fintech; do .venv/bin/uv pip compile -q $$d/requirements.txt --python-version 3.11 \
+	for d in sandboxes/medicine/harness pilots/medicine sandboxes/fintech/harness pilots/fintech sandboxes/mobility/harness; do .venv/bin/uv pip compile -q $$d/requirements.txt --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $$d/requirements.lock; done
 
 clean: down ## remove what was built here (environments and caches; the lab's records stay)

@@ -10,8 +10,8 @@ from harness.scenario import Scenario
 from livinglab.measuring.resampling import generator
 
 FAMILIES: dict[str, tuple[Callable[..., Scenario], int]] = {
-    "cut-in": (cut_in, 590), "cut-out": (cut_out, 150), "hard-braking": (hard_braking, 150), "junction": (junction, 150),
-    "pedestrian": (pedestrian, 150), "degraded-sensing": (degraded_sensing, 200), "dense-traffic": (dense_traffic, 24),
+    "cut-in": (cut_in, 600), "cut-out": (cut_out, 120), "hard-braking": (hard_braking, 120), "junction": (junction, 120),
+    "pedestrian": (pedestrian, 120), "degraded-sensing": (degraded_sensing, 160), "dense-traffic": (dense_traffic, 30),
 }  # fmt: skip
 """Family → what draws one of it, and how many unless the specification's parameters say otherwise (`episodes_cut_in`, …)."""
 SECONDS = 120.0

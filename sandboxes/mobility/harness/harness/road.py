@@ -11,6 +11,8 @@ KMH = 1 / 3.6
 ROAD = Place(route=("road",), lane=1, x=1000.0, y=-1.5 * LANE, lanes=(1, 1))
 CAR = SIZES["car"][0]
 
+UNPREVENTABLE = 0.25
+"""Share of cut-ins that are nearer than what a driver must be able to prevent."""
 INTRUSION = 0.3
 """How far a cutting-in vehicle is over the line at the reference moment (m)."""
 VISIBLE = 0.72
@@ -34,7 +36,7 @@ def cut_in(rng: np.random.Generator) -> Scenario:
     """Somebody slower comes into the lane from the side. The time to collision lies on both sides of what is preventable."""
     closing = uniform(rng, 10, 60)
     speed, closing = uniform(rng, max(60, closing + 30), 130) * KMH, closing * KMH
-    ttc = preventable_ttc(closing) * uniform(rng, 0.7, 2.0)
+    ttc = preventable_ttc(closing) * (uniform(rng, 0.5, 1.0) if rng.random() < UNPREVENTABLE else uniform(rng, 1.0, 2.0))
     kind, side = "lorry" if rng.random() < 0.15 else "car", RIGHT if rng.random() < 0.5 else LEFT
     visible, begins = uniform(rng, VISIBLE, 1.8), uniform(rng, 0.5, 2.0)
     length, width = SIZES[kind]
@@ -113,7 +115,7 @@ def lateness(sensing: Sensing, step: float) -> float:
 
 def dense_traffic(rng: np.random.Generator, seconds: float = 120.0) -> Scenario:
     """Some kilometres among SUMO's own drivers, in the middle lane. Their models leave safe gaps, so all of it counts as preventable."""
-    density, speed = uniform(rng, 8, 18), uniform(rng, 90, 120) * KMH
+    density, speed = uniform(rng, 12, 28), uniform(rng, 90, 120) * KMH
     traffic: list[Driver] = []
     for lane, wish, lorries in ((0, 0.70, 0.4), (1, 0.85, 0.05), (2, 0.97, 0.0)):
         position = uniform(rng, -500, -450)
