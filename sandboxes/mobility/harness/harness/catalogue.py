@@ -21,9 +21,8 @@ SECONDS = 120.0
 def catalogue(seed: str, parameters: dict[str, Any]) -> list[Scenario]:
     """All scenarios of the run that has this seed."""
     drawn: list[Scenario] = []
-    for family, (draw, usual) in FAMILIES.items():
-        if family == "dense-traffic":
-            draw = partial(draw, seconds=float(parameters.get("dense_seconds", SECONDS)))
+    for family, (function, usual) in FAMILIES.items():
+        draw = partial(function, seconds=float(parameters.get("dense_seconds", SECONDS))) if family == "dense-traffic" else function
         count = int(parameters.get(f"episodes_{family.replace('-', '_')}", usual))
         drawn += [draw(generator(seed, f"{family} {number}")) for number in range(count)]
     order: list[int] = generator(seed, "order").permutation(len(drawn)).tolist()
