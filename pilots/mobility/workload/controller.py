@@ -92,7 +92,7 @@ class Controller:
             enters = 0.0
         elif towards > 0.3:
             enters, leaves = (abs(user.y) - reach) / towards, (abs(user.y) + reach) / towards
-        elif on_zebra and abs(user.vx) < 0.5 and abs(user.y) < 8:  # stands there and may step out
+        elif on_zebra and math.hypot(user.vx, user.vy) < 0.5 and abs(user.y) < 8:  # stands there and may step out
             enters, leaves = 0.3, math.inf
         else:
             return 0.0, math.inf
