@@ -13,9 +13,11 @@ import numpy as np
 
 from livinglab.measuring import exact
 from livinglab.measuring.cohort import Floats, Ints, ratio
+from livinglab.measuring.driving_charts import charts
 from livinglab.measuring.evaluation import Key, demanded
 from livinglab.measuring.exact import EXACT
-from livinglab.measuring.kinematics import Thresholds, totals
+from livinglab.measuring.kinematics import Steps, Thresholds, totals
+from livinglab.measuring.moments import Moment, replay, worst
 from livinglab.measuring.recording import BrokenRecording, Recording
 from livinglab.measuring.resampling import BOOTSTRAP, bounds, generator, multiplicities
 from livinglab.measuring.slices import Document, Table, chosen
@@ -60,7 +62,7 @@ class DrivingEvaluation:
     @cached_property
     def totals(self) -> dict[str, Floats]:
         """What each episode adds up to."""
-        return totals(self.recording, Thresholds.of(self.context["parameters"]))
+        return totals(self.steps, Thresholds.of(self.context["parameters"]))
 
     @cached_property
     def reference(self) -> Table:
@@ -79,9 +81,23 @@ class DrivingEvaluation:
         driven = [[episode["baseline"]["distance"], episode["baseline"]["co2"]] for episode in self.recording.episodes]
         return {name: np.array(driven) for name in self.context["baselines"] if name == BASELINE}
 
+    @cached_property
+    def steps(self) -> Steps:
+        """What happened at each step."""
+        return Steps.of(self.recording)
+
+    @cached_property
+    def worst(self) -> list[Moment]:
+        """The worst moments."""
+        return worst(self.recording, self.totals, self.steps)
+
     def charts(self) -> dict[str, Document]:
         """Pictures of the drive."""
-        return {}
+        return charts(self.recording, self.steps, self.worst, float(self.context["parameters"]["ttc_threshold"]))
+
+    def replay(self) -> Document:
+        """The worst moments, to be looked at: as `domain.replay.Replay`."""
+        return replay(self.recording, self.worst, self.context["parameters"])
 
     def measure(self) -> list[Document]:
         """One measurement (as `domain.verdict.Measurement`) for each metric and slice that a criterion asks for."""
@@ -148,13 +164,8 @@ class DrivingEvaluation:
         if not n:
             return {"status": "fault", "n": 0, "note": "the slice has none of the scenarios that this is about"}
         lower, upper = exact.proportion(events, n, level)
-        return {
-            "status": "ok",
-            "n": n,
-            "value": events / n,
-            "note": f"{events} of {n} {words}",
-            "interval": _interval(lower, upper, level, EXACT),
-        }
+        note = f"{events} of {n} {words}"
+        return {"status": "ok", "n": n, "value": events / n, "note": note, "interval": _interval(lower, upper, level, EXACT)}
 
     def _rate(self, metric: str, rows: Ints, level: float) -> Document:
         counted, exposure = (float(self.totals[name][rows].sum()) for name in _RATES[metric])

@@ -115,12 +115,13 @@ class Steps:
         return np.asarray(np.add.reduceat(values.astype(np.float64), self.recording.first))
 
 
-def totals(recording: Recording, thresholds: Thresholds) -> dict[str, Floats]:
+def totals(steps: Steps, thresholds: Thresholds) -> dict[str, Floats]:
     """What each episode adds up to: (episodes,) each; times in seconds, yes and no as 1 and 0.
 
     Of the baseline nothing is comparable where it collided: those episodes have 0 in all of `own_*` and `base_*`.
     """
-    steps, trace, seconds = Steps.of(recording), recording.trace, recording.seconds
+    recording = steps.recording
+    trace, seconds = recording.trace, recording.seconds
     jerk = steps.jerk
     told = {
         name: np.array([float(episode[name]) for episode in recording.episodes])

@@ -22,6 +22,10 @@ EPISODES, TRACE = "episodes.json", "trace.npz"
 MAX_EPISODES_BYTES, MAX_TRACE_BYTES = 32 << 20, 1 << 30
 """The second of all arrays, unpacked."""
 
+MAX_EDGES, MAX_POINTS = 40, 500
+KINDS = ("car", "lorry", "pedestrian")
+"""Of road users, by their numbers."""
+
 STEPS = ("time", "x", "y", "angle", "speed", "acceleration", "lateral_acceleration", "latency")
 AHEAD = ("gap", "closing")
 """NaN where nobody is ahead."""
@@ -121,7 +125,7 @@ def _fault(episode: Any) -> str:
         return f"`{wrong[0]}` is not a number that it can be"
     if episode["duration"] <= 0 or not (episode.get("pet") is None or _number(episode["pet"], 0.0)):
         return "`duration` is not positive, or `pet` is negative"
-    return _fault_of_ends(episode)
+    return _fault_of_ends(episode) or _fault_of_edges(episode.get("edges", []))
 
 
 def _fault_of_ends(episode: Document) -> str:
@@ -138,6 +142,15 @@ def _fault_of_ends(episode: Document) -> str:
         return "`baseline` does not say whether it collided"
     if wrong := [name for name, least in _NUMBERS.items() if not _number(baseline.get(name), least)]:
         return f"`baseline.{wrong[0]}` is not a number that it can be"
+    return ""
+
+
+def _fault_of_edges(edges: Any) -> str:
+    """The same of the road's edges, where they were recorded."""
+    if not isinstance(edges, list) or len(edges) > MAX_EDGES or not all(isinstance(line, list) and 1 < len(line) <= MAX_POINTS for line in edges):
+        return f"`edges` are not at most {MAX_EDGES} lines of two to {MAX_POINTS} points"
+    if not all(isinstance(point, list) and len(point) == 2 and all(map(_number, point)) for line in edges for point in line):  # noqa: PLR2004 - x, y
+        return "`edges` have a point that is not two finite numbers"
     return ""
 
 
@@ -173,5 +186,7 @@ def _check_numbers(trace: Table, around: Table) -> None:
     steps = around["other_step"]
     if not all(np.isfinite(around[name]).all() for name in ("other_x", "other_y", "other_angle")):
         raise BrokenRecording(f"{TRACE}: a road user is nowhere.")
+    if len(steps) and not 0 <= around["other_kind"].min() <= around["other_kind"].max() < len(KINDS):
+        raise BrokenRecording(f"{TRACE}: `other_kind` is none of {', '.join(KINDS)}, by their numbers from 0.")
     if len(steps) and (steps.min() < 0 or steps.max() >= len(trace["time"]) or (np.diff(steps) < 0).any()):
         raise BrokenRecording(f"{TRACE}: `other_step` is not in order, or names a step that there is not.")
