@@ -8,7 +8,7 @@ from livinglab.domain.model import Frozen
 
 REPLAY_LIMIT = 4 << 20
 """Bytes of the document."""
-MOST_EPISODES, MOST_FRAMES, MOST_OTHERS = 12, 2_500, 80
+MOST_EPISODES, MOST_FRAMES, MOST_OTHERS = 12, 1_500, 60
 
 Kind = Literal["car", "lorry", "pedestrian"]
 Word = Annotated[str, Field(max_length=80)]

@@ -78,11 +78,11 @@ def _curve(fastest: float) -> Document:
 
 def gaps(recording: Recording, moments: list[Moment]) -> Document:
     """The gap to the one ahead, over time, in the worst moments."""
-    series = []
-    for moment in moments[:_SHOWN]:
+    series: list[Document] = []
+    for moment in moments:
         trace = {name: recording.trace[name][recording.steps_of(moment.number)] for name in ("time", "gap")}
         known = ~np.isnan(trace["gap"])
-        if known.any():
+        if known.any() and len(series) < _SHOWN:
             label = f"{recording.episodes[moment.number]['id']}: {moment.why}"[:120]
             series.append(_line(label, trace["time"][known].tolist(), trace["gap"][known].tolist()))
     return {"title": "Gap to the one ahead, worst moments", "x": "time (s)", "y": "gap (m)", "series": series}

@@ -12,7 +12,9 @@ from livinglab.measuring.slices import Document
 WORST = 12
 _COLLISIONS, _ENCOUNTERS, _BRAKING, _SLOW = 5, 2, 1, 1
 """How many of each kind at most; the shortest times to collision fill up."""
-_MOST_FRAMES, _MOST_OTHERS, _DIGITS = 2_500, 80, 3
+_LITTLE = 0.8
+"""Of the baseline's way: who got on less was standing about."""
+_MOST_FRAMES, _MOST_OTHERS, _MOST_SIGHTINGS, _DIGITS = 1_500, 60, 6_000, 3
 _SIZES = {"car": (4.6, 1.8), "lorry": (12.0, 2.5), "pedestrian": (0.5, 0.5)}
 """Length and width, for drawing (m)."""
 
@@ -48,7 +50,7 @@ def worst(recording: Recording, totals: dict[str, Floats], steps: Steps) -> list
     braked = [int(number) for number in np.flatnonzero(totals["braked"]) if episodes[number]["family"] == "dense-traffic"]
     take(braked, _BRAKING, ["braked hard though nothing ahead threatened"] * len(episodes))
     share = totals["own_distance"] / np.maximum(totals["base_distance"], 1e-9)
-    slow = [int(number) for number in np.argsort(np.where(totals["base_distance"] > 0, share, np.inf), kind="stable")]
+    slow = [int(number) for number in np.argsort(share, kind="stable") if totals["base_distance"][number] > 0 and share[number] < _LITTLE]
     take(slow, _SLOW, [f"got {s:.0%} as far as the simulator's own driver" for s in share])
     shortest = least_ttc(steps)
     near = [int(number) for number in np.argsort(shortest, kind="stable") if np.isfinite(shortest[number])]
@@ -95,9 +97,12 @@ def _others(recording: Recording, where: slice) -> list[Document]:
     inside = slice(*np.searchsorted(around["other_step"], [where.start, where.stop]).tolist())
     seen = {name: array[inside] for name, array in around.items()}
     names, counts = np.unique(seen["other"], return_counts=True)
-    longest = names[np.argsort(-counts, kind="stable")][:_MOST_OTHERS]
-    found = []
-    for name in np.sort(longest):
+    longest = np.sort(names[np.argsort(-counts, kind="stable")][:_MOST_OTHERS])
+    kept = np.isin(seen["other"], longest)
+    moments = np.unique(seen["other_step"])[:: -(-int(kept.sum()) // _MOST_SIGHTINGS) or 1]
+    kept &= np.isin(seen["other_step"], moments)
+    seen, found = {name: array[kept] for name, array in seen.items()}, []
+    for name in np.unique(seen["other"]):
         own = np.flatnonzero(seen["other"] == name)
         own = own[np.unique(seen["other_step"][own], return_index=True)[1]]
         found.append({
