@@ -20,6 +20,7 @@ COMMANDS = {
     "verdict": ("runs", "Show a run's verdict, criterion by criterion."),
     "why": ("runs", "Say why a run stands where it stands."),
     "logs": ("runs", "Print what a run's pilot wrote."),
+    "replay": ("replays", "Look at the worst moments of a driven run."),
     "cancel": ("runs", "Stop a run."),
     "dossier": ("plans", "Download a plan's evidence."),
     "verify": ("verify", "Check a dossier, offline."),
