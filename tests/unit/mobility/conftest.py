@@ -64,7 +64,8 @@ def drive(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Drive:
                 assert driven.returncode == 0, driven.stderr
             finally:
                 other.kill()
+        report, episodes = (json.loads((root / "out" / f"{name}.json").read_text()) for name in ("drive", "episodes"))
         with np.load(root / "out" / "trace.npz", allow_pickle=False) as trace:
-            return Outcome(*(json.loads((root / "out" / f"{name}.json").read_text()) for name in ("drive", "episodes")), dict(trace))
+            return Outcome(report, episodes, dict(trace))
 
     return let_drive
