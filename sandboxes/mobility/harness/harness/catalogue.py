@@ -11,10 +11,10 @@ from livinglab.measuring.resampling import generator
 
 FAMILIES: dict[str, tuple[Callable[..., Scenario], int]] = {
     "cut-in": (cut_in, 600), "cut-out": (cut_out, 120), "hard-braking": (hard_braking, 120), "junction": (junction, 120),
-    "pedestrian": (pedestrian, 120), "degraded-sensing": (degraded_sensing, 160), "dense-traffic": (dense_traffic, 30),
+    "pedestrian": (pedestrian, 120), "degraded-sensing": (degraded_sensing, 160), "dense-traffic": (dense_traffic, 48),
 }  # fmt: skip
 """Family → what draws one of it, and how many unless the specification's parameters say otherwise (`episodes_cut_in`, …)."""
-SECONDS = 120.0
+SECONDS = 60.0
 """Of one episode in dense traffic, unless `dense_seconds` says otherwise."""
 
 

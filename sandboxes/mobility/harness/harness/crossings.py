@@ -31,6 +31,12 @@ def at_junction(name: str, distance: float, *, priority: bool) -> Place:
     return Place(route=(f"{name}-in", f"{name}-out"), lane=0, x=MIDDLE - distance, y=y, junction=(distance + STOP_LINE, distance + CLEAR, priority))
 
 
+def across(name: str, heading: float) -> tuple[str, str]:
+    """The way of somebody who crosses at a junction."""
+    direction = "north" if heading == NORTH else "south"
+    return f"{name}-{direction}-in", f"{name}-{direction}-out"
+
+
 def give_way(rng: np.random.Generator) -> Scenario:
     """Crossing cars from both sides, at constant speed, that mind nobody, and then none. Whoever can stop before the line could prevent it."""
     speed, distance = uniform(rng, 30, 50) * KMH, uniform(rng, 60, 85)
@@ -40,7 +46,7 @@ def give_way(rng: np.random.Generator) -> Scenario:
         until = uniform(rng, 4.0, 8.0)
         while moment < until:  # the moment at which it is in the middle of the vehicle's lane
             sign = 1 if heading == NORTH else -1
-            actors.append(Actor("car", distance + x, -sign * own * moment, own, heading))
+            actors.append(Actor("car", distance + x, -sign * own * moment, own, heading, route=across("minor", heading)))
             moment += 1.5 + float(rng.exponential(1.8))
     drawn = Scenario(
         family="junction", place=at_junction("minor", distance, priority=False), speed=speed, limit=URBAN, actors=tuple(actors), horizon=13.0,
@@ -56,7 +62,8 @@ def right_of_way(rng: np.random.Generator) -> Scenario:
     x, heading = (NEAR, NORTH) if side == RIGHT else (FAR, SOUTH)
     distance = speed * (begins + left_over) - x + CAR / 2
     start = side * (5.75 + 0.5 + CAR / 2 + (LANE if side == LEFT else 0.0))
-    waiting = Actor("car", distance + x, start, 0.0, heading, accelerations=() if stays else ((begins, np.inf, pace),), ends_at=12.0)
+    drives_off = () if stays else ((begins, np.inf, pace),)
+    waiting = Actor("car", distance + x, start, 0.0, heading, drives_off, ends_at=12.0, route=across("major", heading))
     drawn = Scenario(
         family="junction", place=at_junction("major", distance, priority=True), speed=speed, limit=URBAN, actors=(waiting,),
         horizon=begins + left_over + 3.0, preventable=False,

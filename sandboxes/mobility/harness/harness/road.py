@@ -126,22 +126,26 @@ def lateness(sensing: Sensing, step: float) -> float:
 
 LANES = ((0.70, 0.4), (0.85, 0.05), (0.97, 0.0))
 """Of dense traffic, from the right: the mean wish of its drivers, of the speed limit, and the share of lorries."""
-BEHIND, BEFORE, FREE = 500.0, 600.0, 40.0
+BEHIND, BEFORE, FREE = 350.0, 500.0, 70.0
 """Where drivers are at the start, and how much of its own lane is free around the vehicle under test (m)."""
+FLOWING, HEADWAY = 0.9, 1.2
+"""Of their wish, how fast they go at the start; and the least time between two of them (s)."""
 
 
-def dense_traffic(rng: np.random.Generator, seconds: float = 120.0) -> Scenario:
+def dense_traffic(rng: np.random.Generator, seconds: float = 60.0) -> Scenario:
     """Some kilometres among SUMO's own drivers, in the middle lane. Their models leave safe gaps, so all of it counts as preventable."""
-    density, speed = uniform(rng, 12, 28), uniform(rng, 90, 120) * KMH
+    density, speed = uniform(rng, 12, 24), uniform(rng, 90, 120) * KMH
     traffic: list[Driver] = []
     for lane, (wish, lorries) in enumerate(LANES):
+        flow = FLOWING * wish * Scenario.limit
         position = uniform(rng, -BEHIND, 50 - BEHIND)
         while position < BEFORE:
             kind = kind_of_vehicle(rng, lorries)
+            own = wish * max(0.75, float(rng.normal(1.0, 0.08))) * (0.9 if kind == "lorry" else 1.0)
             if lane != ROAD.lane or abs(position) > FREE:
-                own = max(0.5, wish * float(rng.normal(1.0, 0.08))) * (0.9 if kind == "lorry" else 1.0)
-                traffic.append(Driver(kind, lane, position, min(speed, own * 32.0), own))
-            position += SIZES[kind][0] + 10 + float(rng.exponential(1000 / density - 20))
+                traffic.append(Driver(kind, lane, position, min(flow, own * Scenario.limit), own))
+            least = SIZES["lorry"][0] + flow * HEADWAY
+            position += least + float(rng.exponential(max(1000 / density - least, 5.0)))
     return Scenario(
         family="dense-traffic", place=ROAD, speed=speed, horizon=seconds, step=0.1, preventable=True, traffic=tuple(traffic), occlusion=False,
         sensing=Sensing(reach=120.0), seed=int(rng.integers(1, 2**31 - 1)), parameters={"speed": speed, "density": density},

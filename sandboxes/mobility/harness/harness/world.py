@@ -1,6 +1,6 @@
 """Eclipse SUMO in this process: the network, whoever is on it, and what it says of emissions and contacts.
 
-The pilot's vehicle is put where it is (`moveToXY`, free placement), and so are scripted road users, but for those that follow the road:
+The pilot's vehicle is put where it is (`moveToXY`, free placement), and so are scripted road users, but for those that keep to their lane:
 they get their speeds. Only SUMO's own drivers move by themselves. One world lives in a process.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.geometry import SIZES, Body
-from harness.scenario import Actor, Driver, Scenario
+from harness.scenario import LANE, Actor, Driver, Scenario
 
 os.environ.setdefault("LIBSUMO_AS_TRACI", "quiet")  # it prints about other packages otherwise
 
@@ -62,7 +62,7 @@ class World:
         """
         self._empty(scenario)
         self._scenario, self._k, self._before = scenario, 0, {}
-        vehicle, route = self._sumo.vehicle, self._route(scenario)
+        vehicle, route = self._sumo.vehicle, self._route(scenario.place.route)
         vehicle.add(EGO, route, typeID=UNDER_TEST, departLane="first", departPos="0")
         vehicle.setMaxSpeed(EGO, scenario.speed if driven else FASTEST)
         pairs = zip(scenario.actors, scenario.tracks, strict=True)
@@ -72,7 +72,7 @@ class World:
                 self._sumo.person.add(name, scenario.place.route[0], 1.0)
                 self._sumo.person.appendWaitingStage(name, 1e5)
             else:
-                vehicle.add(name, route, typeID=actor.kind, departLane="first", departPos="0")
+                vehicle.add(name, self._route(actor.route or scenario.place.route), typeID=actor.kind, departLane="first", departPos="0")
             self._put(name, track[0])
         for index, driver in enumerate(scenario.traffic):
             self._add_driver(f"d{index}", driver, route)
@@ -84,6 +84,8 @@ class World:
         for name, actor, _ in self._scripted:
             if actor.kind != "pedestrian":
                 self._free(name, actor.speed, obeying=False)
+        for index, driver in enumerate(scenario.traffic):
+            vehicle.setPreviousSpeed(f"d{index}", driver.speed)
         if scenario.traffic:
             vehicle.subscribeContext(EGO, self._context, REACH, self._variables)
         return ego
@@ -159,17 +161,20 @@ class World:
             types.setImperfection(kind, 0.0 if kind == UNDER_TEST else imperfection)
         types.setApparentDecel(UNDER_TEST, HARDEST)
 
-    def _route(self, scenario: Scenario) -> str:
-        name = " ".join(scenario.place.route)
+    def _route(self, edges: tuple[str, ...]) -> str:
+        """The name of a route over those edges."""
+        name = " ".join(edges)
         if name not in self._sumo.route.getIDList():
-            self._sumo.route.add(name, list(scenario.place.route))
+            self._sumo.route.add(name, list(edges))
         return name
 
     def _add_driver(self, name: str, driver: Driver, route: str) -> None:
-        front = self.scenario.place.x + driver.x + SIZES[driver.kind][0] / 2
-        lane, position, speed = str(driver.lane), str(front), str(driver.speed)
-        self._sumo.vehicle.add(name, route, typeID=driver.kind, departSpeed=speed, departLane=lane, departPos=position)
+        """One of SUMO's own drivers. It is put there, since SUMO's insertion would let most of them wait."""
+        length, width = SIZES[driver.kind]
+        y = (driver.lane - self.scenario.place.lane) * LANE
+        self._sumo.vehicle.add(name, route, typeID=driver.kind, departLane="first", departPos="0")
         self._sumo.vehicle.setSpeedFactor(name, driver.wish)
+        self._put(name, Body(driver.kind, length, width, driver.x, y, 0.0, driver.speed, 0.0))
 
     def _free(self, name: str, speed: float, *, obeying: bool) -> None:
         """At its first speed, in its lane, and (unless it is obeying) free of SUMO's rules."""
@@ -181,8 +186,8 @@ class World:
             vehicle.setSpeed(name, speed)
 
     def _move(self, name: str, actor: Actor, body: Body) -> None:
-        """A scripted road user to where its script says. Straight along the road, SUMO takes it to the same place by itself."""
-        if actor.kind == "pedestrian" or actor.shift is not None or actor.heading != 0:
+        """A scripted road user to where its script says. Straight along its road, SUMO takes it to the same place by itself."""
+        if actor.kind == "pedestrian" or actor.shift is not None:
             self._put(name, body)
         if actor.kind != "pedestrian":
             self._sumo.vehicle.setSpeed(name, body.vx if actor.heading == 0 else abs(body.vy))
