@@ -15,6 +15,7 @@ flock util-linux
 curl curl
 git git
 runsc runsc
+chromium chromium
 LIST
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates

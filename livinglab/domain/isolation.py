@@ -82,9 +82,9 @@ class Attestation(Frozen):
     reasons: tuple[str, ...] = ()
 
 
-Area = Literal["inputs", "participant", "hidden", "key", "sealed", "decoded", "outputs", "context", "socket"]
+Area = Literal["inputs", "participant", "hidden", "key", "sealed", "decoded", "recording", "outputs", "context", "socket"]
 """What a folder is for. `outputs` is the one writable area: a sized volume of the job's own. `sealed` holds a pilot's collected outputs,
-for the decoder."""
+for the decoder; `recording` what an interactive harness wrote down, for measuring."""
 
 
 class Mount(Frozen):

@@ -154,7 +154,7 @@ class Run(Frozen):
         return self.model_copy(update={"state": state})
 
 
-JobRole = Literal["prepare", "pilot", "decode", "measure"]
+JobRole = Literal["prepare", "pilot", "drive", "decode", "measure"]
 
 
 class JobKey(Frozen):

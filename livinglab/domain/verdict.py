@@ -5,8 +5,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from livinglab.domain.chart import Chart
 from livinglab.domain.criteria import CriteriaSet, Criterion, Direction, Range, Severity
-from livinglab.domain.model import Frozen
+from livinglab.domain.model import Frozen, Slug
 
 
 class Verdict(StrEnum):
@@ -73,9 +74,11 @@ class Measurement(Frozen):
 class MeasurementFile(Frozen):
     """`measurements.json` as it is stored: what was schema-checked, nothing else."""
 
-    schema_version: int = 1
+    schema_version: Literal[1, 2] = 2
     measurements: tuple[Measurement, ...]
+    charts: dict[Slug, Chart] = Field(default={}, max_length=20)
     curves: dict[str, dict[str, Any]] = {}
+    """What version 1 had for charts: read, so that earlier evidence can be checked, and no longer written."""
     digests: dict[str, str] = {}
     notes: tuple[str, ...] = ()
 

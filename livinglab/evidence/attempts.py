@@ -76,6 +76,8 @@ class Runs:
     plan_digest: str
     prepare: bool
     """Does the harness prepare inputs before the pilot starts?"""
+    interactive: bool
+    """Does the harness drive the pilot step by step, so that there is no table to decode?"""
     entries: Sequence[Entry]
     attempts: dict[str, Told]
 
@@ -181,8 +183,9 @@ class Runs:
     def isolated(self, told: Told) -> bool:
         """Did isolation hold in every container that the verdict rests on? The pilot's may stand in the attempt whose outputs were measured again."""
         source = self.attempts.get(told.source, told)
-        first = ("prepare", "pilot") if self.prepare else ("pilot",)
-        held = all(source.isolated(role) for role in first) and all(told.isolated(role) for role in ("decode", "measure"))
+        first = (*(("prepare",) if self.prepare else ()), "pilot", *(("drive",) if self.interactive else ()))
+        then = ("measure",) if self.interactive else ("decode", "measure")
+        held = all(source.isolated(role) for role in first) and all(told.isolated(role) for role in then)
         return held and all(s.predicate["holds"] is True for s in told.all_of("isolation"))
 
     def _verdict(self, told: Told) -> Iterator[Problem]:

@@ -57,14 +57,14 @@ class CreditEvaluation(BaseEvaluation[Scored]):
         order = np.argsort(self.reference["id"])
         self.origin = order[np.searchsorted(self.reference["id"], self.copies["of"], sorter=order)] if len(self.copies["of"]) else order[:0]
 
-    def curves(self) -> dict[str, Document]:
+    def charts(self) -> dict[str, Document]:
         """The calibration curve."""
         part = self.part("all")
         if not len(part.rows) or not self.complete[part.rows].all():
             return {}
         rng = generator(self.context["seed"], "curves")
         curve = calibration_curve(part, part.cohort.pd, lambda cases, w: ratio(w @ cases.bad, w.sum(axis=1)), rng)
-        return {"calibration": {"slice": "all", **curve}}
+        return {"calibration": curve}
 
     # --- what is measured on ---------------------------------------------------------------------------------------------
 

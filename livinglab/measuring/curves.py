@@ -1,4 +1,4 @@
-"""Numbers for the calibration and the decision curve. The lab draws them: no picture comes out of a container."""
+"""The calibration and the decision curve, as charts (`domain.chart.Chart`). The lab draws them: no picture comes out of a container."""
 
 from collections.abc import Callable
 
@@ -18,21 +18,26 @@ def calibration_curve(part: Part[C], risk: Floats, observed: Callable[[C, Floats
     """Observed risk, a function of cases and weights, by tenths of predicted risk (n,), with 95 % pointwise bootstrap bounds."""
     edges = np.unique(np.quantile(risk, np.linspace(0, 1, _TENTHS + 1)))
     tenth = np.clip(np.searchsorted(edges, risk, side="right") - 1, 0, max(0, len(edges) - 2))
-    curve: Document = {"predicted": [], "observed": [], "lower": [], "upper": []}
+    curve: Document = {"label": "pilot, by tenths of predicted risk (bars: 95 %)", "style": "points", "x": [], "y": [], "lower": [], "upper": []}
     for number in np.unique(tenth):
         cohort = part.only(tenth == number).cohort
         seen = observed(cohort, multiplicities(len(cohort), _REPLICATES, rng).astype(np.float64))
-        curve["predicted"].append(float(risk[tenth == number].mean()))
-        curve["observed"].append(float(seen[0]))
+        curve["x"].append(float(risk[tenth == number].mean()))
+        curve["y"].append(float(seen[0]))
         curve["lower"].append(float(np.quantile(seen[1:], 0.025)))
         curve["upper"].append(float(np.quantile(seen[1:], 0.975)))
-    return curve
+    return {
+        "title": "Calibration", "x": "predicted risk", "y": "observed risk", "square": True, "series": [curve],
+        "marks": [{"of": "diagonal", "label": "perfect"}],
+    }  # fmt: skip
 
 
 def decision_curve(part: Part[Cohort], thresholds: Floats) -> Document:
     """Net benefit of the model, of treating all, and of treating none, by threshold."""
     model, everyone = accuracy.net_benefit(part.cohort, np.ones((1, len(part.cohort))), thresholds)
-    return {"threshold": thresholds.tolist(), "model": model[0].tolist(), "all": everyone[0].tolist(), "none": [0.0] * len(thresholds)}
+    lines = (("pilot", "line", model[0]), ("treat all", "dashed", everyone[0]), ("treat none", "dotted", np.zeros(len(thresholds))))
+    series = [{"label": label, "style": style, "x": thresholds.tolist(), "y": y.tolist()} for label, style, y in lines]
+    return {"title": "Decision curve", "x": "risk threshold", "y": "net benefit (higher is better)", "series": series}
 
 
 def threshold_grid(parameters: Document) -> Floats:

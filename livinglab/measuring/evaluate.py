@@ -34,18 +34,17 @@ class Evaluation(BaseEvaluation[Cohort]):
         super().__post_init__()
         self.horizon = float(self.context["parameters"]["horizon"])
 
-    def curves(self) -> dict[str, Document]:
-        """Numbers for the calibration and decision curves of the slice `all`; empty where predictions are missing."""
+    def charts(self) -> dict[str, Document]:
+        """The calibration and decision curves of the slice `all`; empty where predictions are missing."""
         part = self.part("all")
         if not len(part.rows) or not self.complete[part.rows].all():
             return {}
-        drawn = {
+        return {
             "calibration": calibration_curve(
                 part, part.cohort.risk, lambda cohort, w: 1 - cohort.survival(w), generator(self.context["seed"], "curves")
             ),
             "decision": decision_curve(part, threshold_grid(self.context["parameters"])),
         }
-        return {name: {"slice": "all", **curve} for name, curve in drawn.items()}
 
     # --- what is measured on ---------------------------------------------------------------------------------------------
 

@@ -25,6 +25,17 @@ LARGEST = 100_000_000
 """Cases × replicates that are resampled whole; beyond it, influence functions are the way."""
 
 
+def demanded(context: Document) -> dict[Key, tuple[float, frozenset[str]]]:
+    """Each measurement that a criterion asks for, at the strictest level of those that share it, with the interval methods that they name."""
+    found: dict[Key, tuple[float, frozenset[str]]] = {}
+    for criterion in context["criteria"]:
+        key = (criterion["metric"], criterion["slice"], (criterion["baseline"] or {}).get("name"))
+        level, methods = found.get(key, (0.0, frozenset()))
+        asked = criterion.get("interval", {}).get("method", BOOTSTRAP)
+        found[key] = (max(level, float(context["levels"][criterion["id"]])), methods | {asked})
+    return found
+
+
 @dataclass
 class BaseEvaluation(ABC, Generic[C]):
     """A pilot's predictions against the reference.
@@ -63,12 +74,7 @@ class BaseEvaluation(ABC, Generic[C]):
 
         Where two criteria share one, it has the stricter level; resampling whole goes before multipliers.
         """
-        wanted: dict[Key, tuple[float, str]] = {}
-        for criterion in self.context["criteria"]:
-            key = (criterion["metric"], criterion["slice"], (criterion["baseline"] or {}).get("name"))
-            level, method = wanted.get(key, (0.0, MULTIPLIER))
-            asked = criterion.get("interval", {}).get("method", BOOTSTRAP)
-            wanted[key] = (max(level, float(self.context["levels"][criterion["id"]])), method if asked == MULTIPLIER else BOOTSTRAP)
+        wanted = {key: (level, MULTIPLIER if methods == {MULTIPLIER} else BOOTSTRAP) for key, (level, methods) in demanded(self.context).items()}
         documents = {key: self._reference(*key, method) for key, (_, method) in wanted.items()}
         open_ = [key for key, document in documents.items() if "status" not in document]
         multiplied_ = [key for key in open_ if wanted[key][1] == MULTIPLIER]
@@ -81,8 +87,8 @@ class BaseEvaluation(ABC, Generic[C]):
     # --- what a task family adds -----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def curves(self) -> dict[str, Document]:
-        """Numbers for the curves of the slice `all`; empty where predictions are missing."""
+    def charts(self) -> dict[str, Document]:
+        """Pictures of the slice `all`, each as `domain.chart.Chart`; empty where predictions are missing."""
 
     @abstractmethod
     def _cut(self, slice_: Document) -> Part[C]:

@@ -31,6 +31,10 @@ _QUOTED = 40
 """Characters of a stranger's text that a sentence repeats."""
 
 
+class Left(Rejected):
+    """The pilot closed the connection. Where its container failed, that says more."""
+
+
 @dataclass(frozen=True)
 class Action:
     """A number that every answer must hold, and the range in which it is valid."""
@@ -170,7 +174,7 @@ class Peer:
             waiting = b""
         if waiting:
             raise Rejected(f"{self._where}: bytes came unasked; one answer per question is expected, and nothing else.")
-        raise Rejected(f"{self._where}: the pilot closed the connection; it is expected to stay until the lab says bye.")
+        raise Left(f"{self._where}: the pilot closed the connection; it is expected to stay until the lab says bye.")
 
     def _send(self, message: dict[str, Any], limit: float) -> None:
         body = self._encoder.encode(message).encode()
@@ -183,7 +187,7 @@ class Peer:
         except TimeoutError:
             raise self._timed_out("the pilot did not read the lab's message") from None
         except OSError:
-            raise Rejected(f"{self._where}: the pilot closed the connection before the lab had spoken.") from None
+            raise Left(f"{self._where}: the pilot closed the connection before the lab had spoken.") from None
 
     def _receive(self, limit: float) -> bytes:
         """The body of one frame. What came beyond it stays in the buffer, for `_quiet` to find."""
@@ -209,7 +213,7 @@ class Peer:
             except OSError:
                 part = b""
             if not part:
-                raise Rejected(f"{self._where}: the pilot closed the connection; an answer is expected.")
+                raise Left(f"{self._where}: the pilot closed the connection; an answer is expected.")
             self._buffer += part
 
     def _parse(self, frame: bytes) -> dict[str, Any]:

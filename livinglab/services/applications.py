@@ -58,8 +58,8 @@ class Applications:
 
 def check_fits(manifest: PilotManifest, spec: SandboxSpec) -> None:
     """`Invalid` where a manifest asks for another task, or for more than the sandbox's quota."""
-    if manifest.task != spec.task:
-        msg = f"the sandbox measures {spec.task!r}, not {manifest.task!r}."
+    if manifest.task != spec.family.name:
+        msg = f"the sandbox measures {spec.family.name!r}, not {manifest.task!r}."
         raise Invalid(msg, where="task")
     for name, most in spec.quota.pilot_resources.model_dump().items():
         asked = getattr(manifest.resources, name)

@@ -155,6 +155,8 @@ class Engine:
         return ()
 
     def _execute(self, s: Situation) -> tuple[JobKey, ...]:
+        if s.release.spec.family.interactive and Step.EXECUTE not in s.journal:
+            self._push_context(s, Step.EXECUTE, "drive")
         waiting = self._run_job(s, Step.EXECUTE, job(s, "pilot"), also=lambda tx, _subject: self._check_admission(tx, s))
         if waiting:
             return waiting
@@ -163,26 +165,40 @@ class Engine:
         return ()
 
     def _collect(self, s: Situation) -> tuple[JobKey, ...]:
-        collected = outcomes.collect(self.site, self.artifacts, s.key("pilot"), self.work)
+        found = {c.role: outcomes.collect(self.site, self.artifacts, s.key(c.role), self.work) for c in job(s, "pilot").containers}
         self.boundary("collect:stored")
-        self.journal.finish(s, Step.COLLECT, collected.data, documents=collected.documents, also=lambda tx, _subject: collected.keep_log(tx))
+
+        def keep(tx: Tx, _subject: Subject) -> None:
+            for collected in found.values():
+                collected.keep_log(tx)
+
+        documents = [document for collected in found.values() for document in collected.documents]
+        data = found["pilot"].data | {role: collected.data for role, collected in found.items() if role != "pilot"}
+        self.journal.finish(s, Step.COLLECT, data, documents=documents, also=keep)
         self.boundary("collect:done")
         return ()
 
     def _attest(self, s: Situation) -> tuple[JobKey, ...]:
-        collected = outcomes.Collected.of(s.done(Step.COLLECT), self.artifacts, s.key("pilot"))
-        spec = job(s, "pilot")
-        attestation = self.attest(spec.profile, spec, collected.report, collected.site_view, collected.exit_code)
-        document = outcomes.store_attestation(self.artifacts, s.key("pilot"), attestation)
+        spec, left = job(s, "pilot"), s.done(Step.COLLECT) or {}
+        found = {c.role: outcomes.Collected.of(left if c.role == "pilot" else left[c.role], self.artifacts, s.key(c.role)) for c in spec.containers}
+        seen = {role: self._attestation(spec, collected) for role, collected in found.items()}
+        documents = {role: outcomes.store_attestation(self.artifacts, s.key(role), attestation) for role, attestation in seen.items()}
+        pilot, drive = found["pilot"], found.get("drive")
+        failure = outcomes.isolation_failure(seen["pilot"], pilot)
+        if failure is None and drive:
+            failure = outcomes.interactive_failure(s, pilot, drive, seen["drive"], self.artifacts)
+        elif failure is None:
+            failure = outcomes.pilot_failure(s, pilot)
 
         def state(tx: Tx, subject: Subject) -> None:
-            self.recorder.state(
-                tx, subject, "isolation", {"pilot": s.pilot.image, document.name: document.digest}, outcomes.isolation(spec, attestation)
-            )
-            self.recorder.state(tx, subject, "execution", collected.about(), outcomes.execution(s, collected))
+            for role, document in documents.items():
+                image = {"pilot": s.pilot.image} if role == "pilot" else {"harness": s.release.harness_image}
+                self.recorder.state(tx, subject, "isolation", {**image, document.name: document.digest}, outcomes.isolation(spec, role, seen[role]))
+            about = {name: digest for collected in found.values() for name, digest in collected.about().items()}
+            self.recorder.state(tx, subject, "execution", about, outcomes.execution(s, pilot))
 
-        failure = outcomes.isolation_failure(attestation, collected) or outcomes.pilot_failure(s, collected)
-        self.journal.finish(s, Step.ATTEST, {"holds": attestation.holds}, documents=[document], also=state, failure=failure)
+        holds = all(attestation.holds for attestation in seen.values())
+        self.journal.finish(s, Step.ATTEST, {"holds": holds}, documents=documents.values(), also=state, failure=failure)
         self.boundary("attest:done")
         return ()
 
@@ -193,8 +209,11 @@ class Engine:
 
     def _measure(self, s: Situation) -> tuple[JobKey, ...]:
         if Step.MEASURE not in s.journal:
-            decoded = (s.done(Step.DECODE) or {})["outputs"]
-            self._push(s, "decoded", {name: digest for name, digest in decoded.items() if name == "table.parquet"})
+            if s.release.spec.family.interactive:
+                self._push(s, "recording", (s.done(Step.COLLECT) or {})["drive"]["outputs"])
+            else:
+                decoded = (s.done(Step.DECODE) or {})["outputs"]
+                self._push(s, "decoded", {name: digest for name, digest in decoded.items() if name == "table.parquet"})
             if prepared := s.done(Step.PREPARE):
                 self._push(s, "key", outcomes.under(prepared["outputs"], "key/"))
         return self._harness_job(s, Step.MEASURE, "measure")
@@ -249,31 +268,42 @@ class Engine:
     def _push(self, s: Situation, area: outcomes.Area, blobs: dict[str, str]) -> None:
         self.site.push(s.attempt.id, area, {name: self.artifacts.path(digest) for name, digest in blobs.items()})
 
+    def _push_context(self, s: Situation, step: Step, role: outcomes.HarnessRole) -> None:
+        secret = None if role == "decode" else self.vault.secret(s.release.commitment)
+        self._push(s, "context", {"context.json": self.artifacts.put(context(s, role, secret))})
+        self.boundary(f"{step}:pushed")
+
+    def _attestation(self, spec: JobSpec, collected: outcomes.Collected) -> Attestation:
+        """Of one of a job's containers, by what was demanded of that one."""
+        own = spec.model_copy(update={"containers": tuple(c for c in spec.containers if c.role == collected.key.role)})
+        return self.attest(spec.profile, own, collected.report, collected.site_view, collected.exit_code)
+
     def _run_job(self, s: Situation, step: Step, spec: JobSpec, also: Callable[[Tx, Subject], None] | None = None) -> tuple[JobKey, ...]:
-        """Intent, submit, handle, observe. Returns the key while it is waited for, and nothing once it was seen to have ended.
+        """Intent, submit, handle, observe. Returns the keys that are waited for, and nothing once all were seen to have ended.
 
         A job whose handle is written is never submitted again: if it is gone, it is lost, and that is the platform's fault.
         """
-        key = s.key(spec.containers[0].role)
+        keys = tuple(s.key(container.role) for container in spec.containers)
         entry = s.journal.get(step)
         if entry is None or "handle" not in entry.data:
             self.journal.begin(s, step, {}, also)  # also where there is an intent: it may be of days ago, and the plan over since
             self.boundary(f"{step}:intent")
-            handle = self.site.submit(spec, key)
+            handle = self.site.submit(spec, keys[0])
             self.boundary(f"{step}:submitted")
             self.journal.note(s, step, {"handle": handle.id, "created": handle.created}, lambda tx, subject: self._tell_started(tx, s, subject, step))
             self.boundary(f"{step}:handle")
-            return (key,)
-        seen = self.site.observe([key])[key]
-        if seen.seen is Seen.UNREACHABLE:
-            msg = f"site {self.site.name} does not answer: {seen.reason}"
-            raise Unreachable(msg)
-        if seen.seen is Seen.ABSENT:
-            raise outcomes.lost(self.site, key)
-        if seen.seen is Seen.EXITED:
-            return ()
-        self._pull_log(s, key)
-        return (key,)
+            return keys
+        seen = self.site.observe(keys)
+        for key, observation in seen.items():
+            if observation.seen is Seen.UNREACHABLE:
+                msg = f"site {self.site.name} does not answer: {observation.reason}"
+                raise Unreachable(msg)
+            if observation.seen is Seen.ABSENT:
+                raise outcomes.lost(self.site, key)
+        alive = tuple(key for key in keys if seen[key].seen is not Seen.EXITED)
+        for key in alive:
+            self._pull_log(s, key)
+        return alive
 
     def _tell_started(self, tx: Tx, s: Situation, subject: Subject, step: Step) -> None:
         if step is Step.EXECUTE:
@@ -291,15 +321,13 @@ class Engine:
     def _harness_job(self, s: Situation, step: Step, role: outcomes.HarnessRole) -> tuple[JobKey, ...]:
         """Run one verb of the harness, attest it as a pilot is attested, and keep what it wrote."""
         if step not in s.journal:
-            secret = None if role == "decode" else self.vault.secret(s.release.commitment)
-            self._push(s, "context", {"context.json": self.artifacts.put(context(s, role, secret))})
-            self.boundary(f"{step}:pushed")
+            self._push_context(s, step, role)
         spec = job(s, role)
         waiting = self._run_job(s, step, spec)
         if waiting:
             return waiting
         collected = outcomes.collect(self.site, self.artifacts, s.key(role), self.work)
-        attestation = self.attest(spec.profile, spec, collected.report, collected.site_view, collected.exit_code)
+        attestation = self._attestation(spec, collected)
         document = outcomes.store_attestation(self.artifacts, s.key(role), attestation)
         with self.store.transaction() as tx:
             collected.keep_log(tx)  # before anything is judged of it: where the harness failed, it is all that says why
@@ -313,7 +341,7 @@ class Engine:
         def state(tx: Tx, subject: Subject) -> None:
             left = {} if role == "measure" else collected.about()
             self.recorder.state(tx, subject, "isolation", {"harness": s.release.harness_image, document.name: document.digest, **left},
-                                outcomes.isolation(spec, attestation))  # fmt: skip
+                                outcomes.isolation(spec, role, attestation))  # fmt: skip
             if role == "measure":
                 self.recorder.state(tx, subject, "measurement", collected.about(), outcomes.measurement(s, collected))
                 run = tx.run(s.run.id) or s.run
@@ -329,6 +357,8 @@ def next_step(s: Situation) -> Step:
     for step in (Step.RELEASE, Step.SEAL) if s.attempt.failure else Step:
         if step is Step.PREPARE and not s.release.spec.harness.prepare:
             continue
+        if step is Step.DECODE and s.release.spec.family.interactive:
+            continue  # there is no table: what is measured was written down by the harness
         if s.done(step) is None:
             return step
     return Step.SEAL

@@ -5,7 +5,7 @@ import hmac
 from typing import Any
 
 from livinglab.domain.canonical import canonical
-from livinglab.domain.isolation import Mount
+from livinglab.domain.isolation import Area, Mount
 from livinglab.domain.run import JobRole
 from livinglab.domain.situation import Situation
 from livinglab.ports import ContainerSpec, JobSpec
@@ -18,22 +18,26 @@ _CONTEXT = Mount(area="context", target="/context")
 
 
 def job(s: Situation, role: JobRole) -> JobSpec:
-    """The job of that role. Its nonce is its own: one report says nothing about another job."""
+    """The job of that role; an interactive pilot lives together with its driver. Its nonce is its own: one report says nothing about another job."""
     nonce = hmac.new(bytes.fromhex(s.attempt.nonce), role.encode(), hashlib.sha256).hexdigest()[:32]
-    return JobSpec(attempt=s.attempt.id, containers=(_container(s, role),), profile=s.release.spec.isolation, nonce=nonce)
+    roles: tuple[JobRole, ...] = ("pilot", "drive") if role == "pilot" and s.release.spec.family.interactive else (role,)
+    return JobSpec(attempt=s.attempt.id, containers=tuple(_container(s, r) for r in roles), profile=s.release.spec.isolation, nonce=nonce)
 
 
 def _container(s: Situation, role: JobRole) -> ContainerSpec:
     if role == "pilot":
-        return ContainerSpec(role=role, image=s.pilot.image, argv=s.pilot.manifest.entrypoint, mounts=(pilot_inputs(s), _OUT),
+        # It may connect to the socket, and not take its place: that is another's to write.
+        socket = (Mount(area="socket", target="/socket"),) if s.release.spec.family.interactive else ()
+        return ContainerSpec(role=role, image=s.pilot.image, argv=s.pilot.manifest.entrypoint, mounts=(pilot_inputs(s), *socket, _OUT),
                              resources=s.pilot.manifest.resources)  # fmt: skip
     participant = Mount(area="participant", target="/participant", dataset=s.release.participant_data.digest)
     hidden = Mount(area="hidden", target="/hidden", dataset=s.release.hidden_data.digest)
     mounts: dict[JobRole, tuple[Mount, ...]] = {
         "prepare": (hidden, participant, _CONTEXT, _OUT),
+        "drive": (hidden, participant, *_key(s), Mount(area="socket", target="/socket", read_only=False), _CONTEXT, _OUT),
         # The decoder reads a stranger's bytes, so it gets no label to lose.
         "decode": (Mount(area="sealed", target="/outputs"), _CONTEXT, _OUT),
-        "measure": (hidden, participant, *_key(s), Mount(area="decoded", target="/decoded"), _CONTEXT, _OUT),
+        "measure": (hidden, participant, *_key(s), _measured(s), _CONTEXT, _OUT),
     }
     return ContainerSpec(role=role, image=s.release.harness_image, argv=("python3", "-m", "harness", role), mounts=mounts[role],
                          resources=s.release.spec.harness.resources)  # fmt: skip
@@ -41,6 +45,12 @@ def _container(s: Situation, role: JobRole) -> ContainerSpec:
 
 def _key(s: Situation) -> tuple[Mount, ...]:
     return (Mount(area="key", target="/key"),) if s.release.spec.harness.prepare else ()
+
+
+def _measured(s: Situation) -> Mount:
+    """What is measured: the decoded table of a pilot, or what its driver wrote down."""
+    area: Area = "recording" if s.release.spec.family.interactive else "decoded"
+    return Mount(area=area, target=f"/{area}")
 
 
 def pilot_inputs(s: Situation) -> Mount:
@@ -53,7 +63,7 @@ def pilot_inputs(s: Situation) -> Mount:
 def context(s: Situation, role: JobRole, secret: bytes | None) -> bytes:
     """`context.json` for a harness's verb. The decoder gets no seed."""
     spec = s.release.spec
-    document: dict[str, Any] = {"verb": role, "family": spec.task, "attempt": s.attempt.id}
+    document: dict[str, Any] = {"verb": role, "family": spec.family.name, "attempt": s.attempt.id}
     if role == "decode":
         limits = s.pilot.manifest.resources
         document |= {"output": spec.family.output, "columns": [c.model_dump(mode="json") for c in spec.family.columns],
@@ -71,6 +81,7 @@ def context(s: Situation, role: JobRole, secret: bytes | None) -> bytes:
         "seed": seed(secret, s.plan.digest, s.run.id),
         "plan": s.plan.digest,
         "ordinal": s.run.ordinal,
+        "actions": [c.model_dump(mode="json") for c in spec.family.actions],
     }
     return canonical(document)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from livinglab.domain.access import Document
 from livinglab.domain.canonical import canonical, digest_of
 from livinglab.domain.errors import IsolationNotProven, NotFound, PilotFault, PlatformFault
 from livinglab.domain.isolation import Area, Attestation, Finding
-from livinglab.domain.run import Cause, Failure, JobKey, Step
+from livinglab.domain.run import Cause, Failure, JobKey, JobRole, Step
 from livinglab.domain.sandbox import Channel, Role
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import MeasurementFile, SetVerdict
@@ -24,11 +25,15 @@ from livinglab.ports import Artifacts, JobSpec, Outcome, Site, Tx
 
 __all__ = ["Area", "Collected", "HarnessRole", "collect"]
 
-HarnessRole = Literal["prepare", "decode", "measure"]
+HarnessRole = Literal["prepare", "drive", "decode", "measure"]
 
 MEASUREMENTS_LIMIT = 8 << 20
-DECODE_REPORT_LIMIT = 64 << 10
+REPORT_LIMIT = 64 << 10
+"""Bytes of decode.json and drive.json."""
 _TAIL = 2_000
+_SENTENCE = 500
+_KILLED = 137
+"""128 + SIGKILL: whoever lives together with one that has ended is ended by the site."""
 _ABANDONED = 86_400.0  # seconds
 
 
@@ -54,6 +59,11 @@ class Collected:
         """The limit that ended it."""
         limit: str | None = self.data["limit"]
         return limit
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the container ended, by the site's clock."""
+        return datetime.fromisoformat(self.data["ended_at"])
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -179,13 +189,40 @@ def pilot_failure(s: Situation, collected: Collected) -> Failure | None:
     if collected.data["output_problem"]:
         return Failure(cause=Cause.PILOT, code="output-unusable", sentence=f"The pilot's outputs cannot be used: {collected.data['output_problem']}")
     if collected.exit_code:
-        said = _end_of_log(collected) if s.release.spec.disclosure.allows(Channel.LOGS, Role.PARTICIPANT) else ""
-        return Failure(cause=Cause.PILOT, code="exit-code", sentence=f"The pilot exited with code {collected.exit_code}; 0 was expected.{said}")
+        return _exit_failure(s, collected)
     table = s.release.spec.family.output
     if not any(name in collected.outputs for name in (f"{table}.parquet", f"{table}.csv")):
         found = ", ".join(sorted(collected.outputs)) or "nothing"
         return Failure(cause=Cause.PILOT, code="output-missing", sentence=f"The pilot wrote no /out/{table}.parquet or {table}.csv (found: {found}).")
     return None
+
+
+def interactive_failure(s: Situation, pilot: Collected, drive: Collected, attestation: Attestation, artifacts: Artifacts) -> Failure | None:
+    """How a pilot failed that was asked step by step, if it did: by a limit, by its end, or by what its driver says of its answers.
+
+    Raises:
+        IsolationNotProven, PlatformFault: it was the driver that failed.
+    """
+    if attestation.holds and pilot.limit:
+        return _limit_failure(pilot, pilot.limit, s)
+    if attestation.holds and drive.exit_code and pilot.exit_code and pilot.ended_at < drive.ended_at:
+        return _exit_failure(s, pilot)  # the driver was ended because the pilot had
+    check_harness(drive, attestation, "drive")
+    status, reason = _report(drive, artifacts, "drive.json")
+    if status == "ok":
+        return _exit_failure(s, pilot) if pilot.exit_code not in (0, _KILLED) else None
+    if status not in ("rejected", "left"):
+        msg = f"the driver's report says {status[:40]!r}, which is no status that is known."
+        raise PlatformFault(msg)
+    if status == "left" and pilot.exit_code not in (0, _KILLED):
+        return _exit_failure(s, pilot)
+    sentence = reason[:_SENTENCE] or "the driver rejected the answers without a reason."
+    return Failure(cause=Cause.PILOT, code="protocol", sentence=f"The pilot broke the protocol: {sentence}")
+
+
+def _exit_failure(s: Situation, collected: Collected) -> Failure:
+    said = _end_of_log(collected) if s.release.spec.disclosure.allows(Channel.LOGS, Role.PARTICIPANT) else ""
+    return Failure(cause=Cause.PILOT, code="exit-code", sentence=f"The pilot exited with code {collected.exit_code}; 0 was expected.{said}")
 
 
 def _end_of_log(collected: Collected) -> str:
@@ -246,17 +283,22 @@ def _read_output(collected: Collected, artifacts: Artifacts, name: str, limit: i
 
 def check_decoded(collected: Collected, artifacts: Artifacts) -> None:
     """`PilotFault` with the decoder's sentence if it rejected the outputs; `PlatformFault` if it left no table."""
-    try:
-        report = json.loads(_read_output(collected, artifacts, "decode.json", DECODE_REPORT_LIMIT))
-        status, reason = str(report["status"]), str(report.get("reason", ""))
-    except (ValueError, KeyError, TypeError) as error:
-        msg = "the decoder's report is not what it should be."
-        raise PlatformFault(msg) from error
+    status, reason = _report(collected, artifacts, "decode.json")
     if status == "rejected":
-        raise PilotFault(reason[:500] or "the decoder rejected the outputs without a reason.")
+        raise PilotFault(reason[:_SENTENCE] or "the decoder rejected the outputs without a reason.")
     if status != "ok" or "table.parquet" not in collected.outputs:
         msg = "the decoder left no table."
         raise PlatformFault(msg)
+
+
+def _report(collected: Collected, artifacts: Artifacts, name: str) -> tuple[str, str]:
+    """Status and reason, as decoder or driver wrote them."""
+    try:
+        report = json.loads(_read_output(collected, artifacts, name, REPORT_LIMIT))
+        return str(report["status"]), str(report.get("reason", ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"the harness's {name} is not what it should be."
+        raise PlatformFault(msg) from error
 
 
 def check_measurements(collected: Collected, artifacts: Artifacts) -> MeasurementFile:
@@ -285,9 +327,9 @@ def admission(s: Situation, tx: Tx) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def isolation(spec: JobSpec, attestation: Attestation) -> dict[str, Any]:
+def isolation(spec: JobSpec, role: JobRole, attestation: Attestation) -> dict[str, Any]:
     """What was demanded, what was seen, and whether it holds. The nonce is bound, and by now no secret."""
-    return {"role": spec.containers[0].role, "job": digest_of(spec.model_copy(update={"nonce": ""})), **attestation.model_dump(mode="json")}
+    return {"role": role, "job": digest_of(spec.model_copy(update={"nonce": ""})), **attestation.model_dump(mode="json")}
 
 
 def execution(s: Situation, collected: Collected) -> dict[str, Any]:
@@ -296,15 +338,21 @@ def execution(s: Situation, collected: Collected) -> dict[str, Any]:
     return {
         "image": s.pilot.image, "entrypoint": list(s.pilot.manifest.entrypoint), "site": s.run.site, "ordinal": s.run.ordinal,
         "startedOn": d["started_at"], "finishedOn": d["ended_at"], "exitCode": d["exit_code"], "limit": d["limit"],
-        "outputs": d["outputs"], "log": {"digest": d["log"], "bytes": d["log_bytes"], "truncated": d["log_truncated"]}, "usage": d["usage"],
+        "outputs": sealed(d), "log": {"digest": d["log"], "bytes": d["log_bytes"], "truncated": d["log_truncated"]}, "usage": d["usage"],
     }  # fmt: skip
+
+
+def sealed(collected: Mapping[str, Any]) -> dict[str, str]:
+    """What is measured, by path → digest: what the pilot left, and what its driver wrote down of it."""
+    drive = collected.get("drive", {"outputs": {}})
+    return {**collected["outputs"], **{f"drive/{name}": digest for name, digest in drive["outputs"].items()}}
 
 
 def measurement(s: Situation, collected: Collected) -> dict[str, Any]:
     """By which harness, of which outputs, on which hidden data, against which criteria."""
     return {
         "harness": s.release.harness_image, "hiddenData": s.plan.body.hidden_data, "criteria": s.plan.body.criteria,
-        "replicates": s.plan.body.replicates, "outputs": (s.done(Step.COLLECT) or {})["outputs"],
+        "replicates": s.plan.body.replicates, "outputs": sealed(s.done(Step.COLLECT) or {}),
         "ordinal": s.run.ordinal, "measurements": collected.outputs["measurements.json"], "visibility": s.release.spec.data.visibility,
     }  # fmt: skip
 

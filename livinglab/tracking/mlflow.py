@@ -94,11 +94,9 @@ class MlflowTracker:
         from livinglab.tracking import plots
 
         drawn: dict[str, bytes] = {}
-        for kind, curve in (measured.curves if measured else {}).items():
-            draw = {"calibration": plots.calibration, "decision": plots.decision}.get(kind.split("-")[0])
-            if draw:
-                about = f"{s.pilot.manifest.name} {s.pilot.manifest.version} in {s.release.spec.title}"
-                drawn[f"{kind}.png"] = draw(curve, f"{kind.capitalize()} curve, {curve.get('slice', 'all')}: {about}")
+        about = f"{s.pilot.manifest.name} {s.pilot.manifest.version} in {s.release.spec.title}"
+        for name, chart in (measured.charts if measured else {}).items():
+            drawn[f"{name}.png"] = plots.chart(chart, about)
         if verdict:
             drawn["verdict.png"] = plots.verdicts(s.release.spec.frozen_criteria(s.plan.body.measured_runs), verdict)
         with tempfile.TemporaryDirectory() as folder:

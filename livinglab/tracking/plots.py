@@ -2,12 +2,14 @@
 
 import io
 import textwrap
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from livinglab.domain.chart import Chart, Mark, Series
 from livinglab.domain.criteria import CriteriaSet, Criterion, Direction, Range, Severity
 from livinglab.domain.verdict import CriterionVerdict, SetVerdict
 
@@ -27,41 +29,56 @@ def _titled(axes: Axes, title: str) -> None:
     axes.set_title("\n".join(textwrap.wrap(title, 72)), fontsize=10, loc="left")
 
 
-def calibration_figure(curve: dict[str, Any], title: str) -> Figure:
-    """Observed against predicted risk, with the bounds of the observed."""
+def chart_figure(chart: Chart, about: str) -> Figure:
+    """A chart as the harness described it, under its title and what it is about."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
-    top = max([*curve["predicted"], *curve["upper"], 0.05])
-    axes.plot([0, top], [0, top], color="grey", linewidth=1, linestyle="--", label="perfect")
-    errors = [[max(0.0, o - low) for o, low in zip(curve["observed"], curve["lower"], strict=True)],
-              [max(0.0, up - o) for o, up in zip(curve["observed"], curve["upper"], strict=True)]]  # fmt: skip
-    axes.errorbar(curve["predicted"], curve["observed"], yerr=errors, fmt="o", capsize=3, label="pilot, by tenths of predicted risk (bars: 95 %)")
-    axes.set(xlabel="predicted risk", ylabel="observed risk", aspect="equal")
-    axes.legend(loc="upper left", fontsize=8)
-    _titled(axes, title)
+    for mark in chart.marks:
+        _draw_mark(axes, mark)
+    for series in chart.series:
+        _draw_series(axes, series)
+    axes.set(xlabel=chart.x, ylabel=chart.y)
+    if chart.square:
+        axes.set_aspect("equal", adjustable="datalim")
+    axes.legend(fontsize=8)
+    _titled(axes, f"{chart.title}, {chart.slice}: {about}")
     return figure
 
 
-def calibration(curve: dict[str, Any], title: str) -> bytes:
+def chart(drawn: Chart, about: str) -> bytes:
     """The same as PNG."""
-    return _png(calibration_figure(curve, title))
+    return _png(chart_figure(drawn, about))
 
 
-def decision_figure(curve: dict[str, Any], title: str) -> Figure:
-    """Net benefit over thresholds, against treating all and none."""
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.subplots()
-    for name, style in (("model", "-"), ("all", "--"), ("none", ":")):
-        axes.plot(curve["threshold"], curve[name], style, label={"model": "pilot"}.get(name, f"treat {name}"))
-    axes.set(xlabel="risk threshold", ylabel="net benefit (higher is better)", ylim=(min(-0.02, *curve["model"]), None))
-    axes.legend()
-    _titled(axes, title)
-    return figure
+def _draw_mark(axes: Axes, mark: Mark) -> None:
+    look: dict[str, Any] = {"color": "grey", "linewidth": 1, "linestyle": "--", "label": mark.label}
+    if mark.of == "x":
+        axes.axvline(mark.at, **look)
+    elif mark.of == "y":
+        axes.axhline(mark.at, **look)
+    else:
+        axes.axline((0, 0), slope=1, **look)
 
 
-def decision(curve: dict[str, Any], title: str) -> bytes:
-    """The same as PNG."""
-    return _png(decision_figure(curve, title))
+def _draw_series(axes: Axes, series: Series) -> None:
+    if series.style == "bars":
+        axes.bar(series.x, series.y, width=_bar_width(series.x), alpha=0.6, label=series.label)
+    elif series.style == "points" and series.lower:
+        errors = [[max(0.0, y - low) for y, low in zip(series.y, series.lower, strict=True)],
+                  [max(0.0, up - y) for y, up in zip(series.y, series.upper, strict=True)]]  # fmt: skip
+        axes.errorbar(series.x, series.y, yerr=errors, fmt="o", capsize=3, label=series.label)
+    elif series.style == "points":
+        axes.plot(series.x, series.y, "o", markersize=3, label=series.label)
+    else:
+        (line,) = axes.plot(series.x, series.y, {"line": "-", "dashed": "--", "dotted": ":"}[series.style], label=series.label)
+        if series.lower:
+            axes.fill_between(series.x, series.lower, series.upper, alpha=0.2, color=line.get_color(), linewidth=0)
+
+
+def _bar_width(x: tuple[float, ...]) -> float:
+    """As wide as the nearest two are apart."""
+    ordered = sorted(set(x))
+    return min((after - before for before, after in pairwise(ordered)), default=1.0)
 
 
 def verdicts_figure(criteria: CriteriaSet, verdict: SetVerdict) -> Figure:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livinglab.domain.tasks import CREDIT_SCORING
+from livinglab.domain.chart import Chart
+from livinglab.domain.families.credit_scoring import CREDIT_SCORING
 from livinglab.domain.verdict import Measurement
 from livinglab.measuring import evaluation as shared
 from livinglab.measuring.credit import CreditEvaluation
@@ -165,6 +166,6 @@ def test_what_is_too_large_or_has_no_influence_function_says_so(monkeypatch: pyt
 
 
 def test_the_curve_is_of_tenths() -> None:
-    curve = evaluation(criterion("auc")).curves()["calibration"]
-    assert {len(curve[name]) for name in ("predicted", "observed", "lower", "upper")} == {10}
-    assert evaluation(criterion("auc"), change=changed(pd=lambda pd: pd * np.nan)).curves() == {}
+    chart = Chart.model_validate(evaluation(criterion("auc")).charts()["calibration"])
+    assert len(chart.series[0].x) == len(chart.series[0].lower) == 10
+    assert evaluation(criterion("auc"), change=changed(pd=lambda pd: pd * np.nan)).charts() == {}

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from livinglab.domain.chart import Chart
 from livinglab.domain.verdict import Measurement
 from livinglab.measuring import evaluation as shared
 from livinglab.measuring.evaluate import Evaluation
@@ -74,7 +75,7 @@ def test_every_metric_becomes_a_valid_measurement(metric: str) -> None:
 
 
 def test_the_families_metrics_are_all_measured() -> None:
-    from livinglab.domain.tasks import SURVIVAL
+    from livinglab.domain.families.survival import SURVIVAL
 
     assert {metric.name for metric in SURVIVAL.metrics} == set(ALL)
 
@@ -177,7 +178,7 @@ def test_a_damaged_set_is_incomplete_and_leaves_the_rest_undefined(how: str, sha
     assert found.pop("completeness").value == share
     assert {m.status for m in found.values()} == {"undefined"}
     assert {m.n for name, m in found.items() if name != "sensitivity_difference"} == {N}  # the denominator never shrinks
-    assert e.curves() == {}
+    assert e.charts() == {}
 
 
 def test_more_rows_than_were_asked_for_change_nothing() -> None:
@@ -207,16 +208,14 @@ def test_no_risks_make_it_crash(risks: list[float], seed: int) -> None:
         e = evaluation(*(criterion(metric, method=method) for metric in metrics), predictions={**damaged(""), "risk": chosen}, replicates=20)
         for document in e.measure():
             assert Measurement.model_validate(document).status in {"ok", "undefined"}
-        e.curves()
+        e.charts()
 
 
-def test_curves_are_numbers_of_one_length() -> None:
-    curves = evaluation(criterion("uno_c")).curves()
-    assert {name: {len(values) for key, values in curve.items() if key != "slice"} for name, curve in curves.items()} == {
-        "calibration": {10},
-        "decision": {7},
-    }
-    assert all(low <= seen <= high for low, seen, high in zip(*(curves["calibration"][k] for k in ("lower", "observed", "upper")), strict=True))
+def test_charts_are_of_their_schema() -> None:
+    charts = {name: Chart.model_validate(chart) for name, chart in evaluation(criterion("uno_c")).charts().items()}
+    assert {name: {len(series.x) for series in chart.series} for name, chart in charts.items()} == {"calibration": {10}, "decision": {7}}
+    (tenths,) = charts["calibration"].series
+    assert all(low <= seen <= high for low, seen, high in zip(tenths.lower, tenths.y, tenths.upper, strict=True))
 
 
 def test_bounds_are_one_sided_each_and_undefined_replicates_count_against_both() -> None:

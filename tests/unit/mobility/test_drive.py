@@ -103,7 +103,6 @@ def test_swerving_is_realised(drive: Drive) -> None:
 REJECTED = {
     "out_of_order": "in episode 1, step 0: the answer's step is 1; 0 is expected.",
     "replays": "in episode 1, step 1: the answer's step is 0; 1 is expected.",
-    "closes": "in episode 1, step 0: the pilot closed the connection; an answer is expected.",
     "floods": "in episode 1, step 1: bytes came unasked; one answer per question is expected, and nothing else.",
     "oversize": "in episode 1, step 0: a frame of 1073741824 bytes was announced; at most 65536 are expected, after four bytes of length.",
     "not_json": "in episode 1, step 0: the answer is not JSON that can be read (it is not UTF-8).",
@@ -120,6 +119,13 @@ def test_a_broken_protocol_ends_the_drive_with_a_sentence(drive: Drive, name: st
     assert driven.report == {"status": "rejected", "reason": REJECTED[name], "episodes": 0}
     assert driven.episodes == []
     assert len(driven.trace["time"]) == 0
+
+
+def test_who_leaves_is_told_apart_from_who_breaks_the_protocol(drive: Drive) -> None:
+    driven = drive(BAD, "closes", episodes_cut_in=3)
+    assert driven.report == {
+        "status": "left", "reason": "in episode 1, step 0: the pilot closed the connection; an answer is expected.", "episodes": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["nan", "out_of_range"])

@@ -7,7 +7,9 @@ import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pydantic import ValidationError
 
+from livinglab.domain.chart import Chart
 from livinglab.domain.criteria import CriteriaSet
 from livinglab.domain.sandbox import SandboxSpec
 from livinglab.domain.verdict import Interval, Measurement, SetVerdict, judge
@@ -15,9 +17,9 @@ from livinglab.tracking import plots
 from livinglab.tracking.mlflow import verdict_note
 
 ROOT = Path(__file__).resolve().parents[3]
-TITLE = "Calibration, all: a-pilot-with-a-long-name 1.0.0 in Ten-year mortality risk from serum free light chains (FLChain)"
-CALIBRATION = {"predicted": [0.1, 0.5], "observed": [0.12, 0.4], "lower": [0.05, 0.3], "upper": [0.2, 0.5]}
-DECISION = {"threshold": [0.1, 0.2], "model": [0.1, 0.08], "all": [0.05, -0.1], "none": [0.0, 0.0]}
+ABOUT = "a-pilot-with-a-long-name 1.0.0 in Ten-year mortality risk from serum free light chains (FLChain)"
+BOUNDED = {"label": "s", "x": [0.1, 0.5], "y": [0.12, 0.4], "lower": [0.05, 0.3], "upper": [0.2, 0.5]}
+MARKS = [{"of": "diagonal", "label": "perfect"}, {"of": "x", "at": 0.2, "label": "threshold"}, {"of": "y", "at": 0.2, "label": "limit"}]
 
 
 @pytest.fixture
@@ -47,13 +49,23 @@ def texts(figure: Figure) -> str:
     return "\n".join([*(t.get_text() for axes in figure.axes for t in (*axes.texts, *axes.get_yticklabels())), figure.get_suptitle()])
 
 
-@pytest.mark.parametrize(("draw", "curve"), [(plots.calibration_figure, CALIBRATION), (plots.decision_figure, DECISION)])
-def test_a_long_title_is_within_the_picture(draw: Any, curve: dict[str, Any]) -> None:
-    figure = draw(curve, TITLE)
+@pytest.mark.parametrize("style", ["line", "dashed", "dotted", "points", "bars"])
+def test_a_chart_is_drawn_with_its_marks_and_a_long_title_is_within_the_picture(style: str) -> None:
+    chart = Chart.model_validate({"title": "Calibration", "x": "predicted", "y": "observed", "series": [BOUNDED | {"style": style}], "marks": MARKS})
+    figure = plots.chart_figure(chart, ABOUT)
     drawn(figure)
-    title: Any = figure.axes[0]._left_title
-    assert title.get_text().replace("\n", " ") == TITLE
-    assert title.get_window_extent().x1 <= figure.bbox.x1
+    axes: Any = figure.axes[0]
+    assert axes._left_title.get_text().replace("\n", " ") == f"Calibration, all: {ABOUT}"
+    assert axes._left_title.get_window_extent().x1 <= figure.bbox.x1
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"s", "perfect", "threshold", "limit"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"y": [1.0]}, {"y": [float("nan"), 1.0]}, {"lower": []}, {"x": [1.0] * 5001, "y": [1.0] * 5001}, {"style": "pie"}]
+)
+def test_a_series_that_cannot_be_drawn_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Chart.model_validate({"title": "t", "x": "x", "y": "y", "series": [BOUNDED | change]})
 
 
 def test_every_criterion_is_in_the_picture_with_what_it_came_to(criteria: CriteriaSet, verdict: SetVerdict) -> None:

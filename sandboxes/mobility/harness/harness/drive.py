@@ -11,7 +11,7 @@ from harness.recording import Recording
 from harness.scenario import Scenario
 from harness.sensing import Senses
 from harness.world import World
-from livinglab.measuring.peer import Action, Peer, accept, listen
+from livinglab.measuring.peer import Action, Left, Peer, accept, listen
 from livinglab.measuring.rejection import Rejected
 from livinglab.measuring.resampling import generator
 
@@ -21,26 +21,31 @@ LIMITS = {"connect_timeout": 60.0, "step_timeout": 2.0, "deadline": 0.05, "total
 
 def run(context: dict[str, Any], root: Path) -> None:
     """A conversation over root/socket → out/drive.json, and what was driven: out/episodes.json and out/trace.npz."""
-    recording, report = Recording(), {"status": "ok", "reason": ""}
+    recording = Recording()
     try:
         converse(context, root, recording)
+    except Left as error:
+        conclude(recording, root, "left", str(error))
     except Rejected as error:
-        report = {"status": "rejected", "reason": str(error)}
+        conclude(recording, root, "rejected", str(error))
+
+
+def conclude(recording: Recording, root: Path, status: str, reason: str) -> None:
+    """Write down what was driven, and how it ended."""
     recording.write(root / "out")
-    (root / "out" / "drive.json").write_text(json.dumps({**report, "episodes": len(recording.episodes)}))
+    (root / "out" / "drive.json").write_text(json.dumps({"status": status, "reason": reason, "episodes": len(recording.episodes)}))
 
 
 def converse(context: dict[str, Any], root: Path, recording: Recording) -> None:
-    """From the first word to the last.
+    """From the first word to the last. All is written before that one: a site may end this container soon after the pilot's.
 
     Raises:
-        Rejected: the pilot broke the protocol; what it drove before is in the recording.
+        Rejected: the pilot broke the protocol, or (`Left`) went away; what it drove before is in the recording.
     """
     limits = {name: float(context["parameters"].get(name, value)) for name, value in LIMITS.items()}
     listening = listen(root / "socket")
     world, scenarios = World(), catalogue(context["seed"], context["parameters"])
-    connection = accept(listening, limits["connect_timeout"])
-    with connection:
+    with accept(listening, limits["connect_timeout"]) as connection:
         peer = Peer(
             connection, tuple(map(Action.read, context["actions"])), step_timeout=limits["step_timeout"], deadline=limits["deadline"],
             total=limits["total_seconds"],
@@ -51,6 +56,7 @@ def converse(context: dict[str, Any], root: Path, recording: Recording) -> None:
             driven = drive(world, scenario, peer, Senses(scenario, generator(context["seed"], f"senses {number}")))
             peer.end()
             recording.add(f"e{number + 1:04d}", scenario, driven, compare(world, scenario))
+        conclude(recording, root, "ok", "")
         peer.part()
 
 
