@@ -33,6 +33,7 @@ class Outcome:
     report: dict[str, Any]
     episodes: list[dict[str, Any]]
     trace: dict[str, Any]
+    folder: Path
 
 
 Drive = Callable[..., Outcome]
@@ -66,6 +67,6 @@ def drive(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Drive:
                 other.kill()
         report, episodes = (json.loads((root / "out" / f"{name}.json").read_text()) for name in ("drive", "episodes"))
         with np.load(root / "out" / "trace.npz", allow_pickle=False) as trace:
-            return Outcome(report, episodes, dict(trace))
+            return Outcome(report, episodes, dict(trace), root / "out")
 
     return let_drive

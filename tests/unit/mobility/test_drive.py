@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from livinglab.measuring import recording
 from tests.unit.mobility.conftest import BAD, NONE, PILOT, Drive, Outcome, harness
 
 SOME = {name: 8 for name in NONE if name != "episodes_dense_traffic"} | {"episodes_dense_traffic": 2, "dense_seconds": 20}
 FIELDS = {
-    "id", "family", "parameters", "preventable", "steps", "valid", "late", "duration", "distance", "ended", "collision", "pet", "co2", "baseline",
+    "id", "family", "parameters", "preventable", "steps", "valid", "late", "duration", "distance", "ended", "collision", "pet", "co2",
+    "baseline", "edges",
 }  # fmt: skip
 
 
@@ -67,6 +69,12 @@ def test_the_recording_is_as_the_contract_says(reference: Outcome) -> None:
         assert x[0] == 0
         assert abs(episode["distance"] - x[-1]) < 4
         assert episode["duration"] <= episode["baseline"]["duration"] + 1e-9
+
+
+def test_the_recording_can_be_measured(reference: Outcome) -> None:
+    read = recording.read(reference.folder)
+    assert read.episodes == reference.episodes
+    assert_array_equal(read.seconds[:1] * reference.episodes[0]["steps"], reference.episodes[0]["duration"])
 
 
 def test_realised_accelerations_are_those_of_the_speeds(reference: Outcome) -> None:
