@@ -14,7 +14,7 @@ JERK = 4.0  # of the comfortable layer, m/s³
 URGENT = -3.2  # more than this deceleration, and the other layer takes over
 HEADWAY, STANDSTILL = 1.0, 2.0  # s, m
 CLOSEST = 1.0  # m that must remain in an emergency
-MARGIN = 0.8  # s between one leaving a crossing area and the other entering it
+MARGIN = 1.2  # s between one leaving a crossing area and the other entering it
 TIGHT = 0.3  # s, the same where the other ought to give way
 YIELDING = 1.6  # m/s²: when giving way demands that much, braking begins
 

@@ -26,14 +26,23 @@ OBSERVATION = {
 }
 """m, m/s, m/s², s."""
 ACTIONS = {
-    "acceleration": "m/s², −9 to 4",
-    "lateral_acceleration": "m/s², −3 to 3, to the left if positive; 0 keeps the lane",
+    "acceleration": {"low": -9.0, "high": 4.0, "meaning": "along the road, until the next step (m/s²)"},
+    "lateral_acceleration": {"low": -3.0, "high": 3.0, "meaning": "across the road, to the left if positive (m/s²); 0 keeps the lane"},
+}
+ABOUT = {
+    "cut-in": "somebody slower comes into the lane from the side",
+    "cut-out": "the one ahead leaves the lane for something that it had hidden",
+    "hard-braking": "the one ahead brakes hard",
+    "junction": "a junction without traffic lights, with and without right of way",
+    "pedestrian": "a zebra crossing, and somebody who walks over it or along the road",
+    "degraded-sensing": "a cut-in or hard braking, seen with noise, late, or not at every step",
+    "dense-traffic": "the middle lane of three among the simulator's own drivers",
 }
 
 
 def harness() -> Any:
     """The harness's own scenarios, by the names of their modules."""
-    names = ("crossings", "road", "scenario", "sensing")
+    names = ("crossings", "geometry", "road", "scenario", "sensing")
     sys.path.insert(0, str(HARNESS))
     try:
         return SimpleNamespace(**{name: importlib.import_module(f"harness.{name}") for name in names})
@@ -61,16 +70,20 @@ def make(out: Path, secret: bytes) -> None:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(json.dumps(document, allow_nan=False))
 
-    task = {"protocol": "livinglab.step/1", "socket": "/socket/lab.sock", "actions": ACTIONS, "observation": OBSERVATION}
+    task = {
+        "protocol": "livinglab.step/1", "socket": "/socket/lab.sock", "step_seconds": [0.05, 0.1], "late_after": 0.05, "rejected_after": 2.0,
+        "actions": ACTIONS, "observation": OBSERVATION, "about": ABOUT,
+        "sizes": {kind: {"length": length, "width": width} for kind, (length, width) in known.geometry.SIZES.items()},
+    }  # fmt: skip
     scripted = [family for family in draws if family != "dense-traffic"]
     examples = [example(one, known) for family in scripted for one in drawn(family, "example", EXAMPLES_EACH)]
-    write({**task, "step_seconds": [0.05, 0.1], "families": list(draws)}, "participant/task.json")
+    write(task, "participant/task.json")
     write(examples, "participant/examples.json")
     write({family: ranges(drawn(family, "catalogue", DRAWN_EACH)) for family in draws}, "hidden/catalogue.json")
 
 
 def example(scenario: Any, known: Any) -> dict[str, Any]:
-    """What a vehicle that keeps its speed would observe, up to the first contact. Traffic has none: it needs the simulator."""
+    """What everybody does, and what a vehicle that keeps its speed observes of it, up to the first contact."""
     from livinglab.measuring.resampling import generator
 
     senses = known.sensing.Senses(scenario, generator("examples", scenario.family))
@@ -78,13 +91,22 @@ def example(scenario: Any, known: Any) -> dict[str, Any]:
     observations, touched = [], False
     for k, ego in enumerate(egos[:-1]):
         others = [(index, track[k]) for index, track in enumerate(scenario.tracks)]
-        if touched := any(known.scenario.touches(ego, body) for _, body in others):
+        if touched := any(known.geometry.touches(ego, body) for _, body in others):
             break
         observations.append(senses.observe(ego, 0.0, others))
     return {
         "family": scenario.family, "parameters": scenario.parameters, "preventable": scenario.preventable, "step_seconds": scenario.step,
+        "others": [
+            {"kind": track[0].kind, "heading": round(track[0].heading, 4), "x_y_vx_vy": [rounded(b.x, b.y, b.vx, b.vy) for b in track]}
+            for track in scenario.tracks
+        ],
         "observations": observations, "ends_in_contact": touched,
     }  # fmt: skip
+
+
+def rounded(*numbers: float) -> list[float]:
+    """To a millimetre, or a millimetre per second."""
+    return [round(number, 3) for number in numbers]
 
 
 def ranges(scenarios: list[Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livinglab.measuring import peer
-from livinglab.measuring.peer import MAX_FRAME, PROTOCOL, Action, Peer, accept, listen
+from livinglab.measuring.peer import MAX_FRAME, PROTOCOL, Action, Left, Peer, accept, listen
 from livinglab.measuring.rejection import Rejected
 
 ACTIONS = (Action("acceleration", -9, 4), Action("lateral_acceleration", -3, 3))
@@ -283,7 +283,7 @@ def test_another_protocol() -> None:
 
 
 def test_closing_instead_of_an_answer() -> None:
-    with conversation(answering(lambda c, _: c.shutdown(socket.SHUT_RDWR))) as lab, pytest.raises(Rejected, match="closed the connection; an answer"):
+    with conversation(answering(lambda c, _: c.shutdown(socket.SHUT_RDWR))) as lab, pytest.raises(Left, match="closed the connection; an answer"):
         started(lab).ask(0, {})
 
 
@@ -294,7 +294,7 @@ def test_closing_after_an_answer() -> None:
 
     with conversation(answering(once)) as lab:
         started(lab).ask(0, {})
-        with pytest.raises(Rejected, match="in episode 1, step 1: the pilot closed the connection"):
+        with pytest.raises(Left, match="in episode 1, step 1: the pilot closed the connection"):
             lab.ask(1, {})
 
 

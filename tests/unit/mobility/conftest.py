@@ -33,6 +33,7 @@ class Outcome:
     report: dict[str, Any]
     episodes: list[dict[str, Any]]
     trace: dict[str, Any]
+    folder: Path
 
 
 Drive = Callable[..., Outcome]
@@ -69,6 +70,6 @@ def drive(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Drive:
             return Outcome(report, [], {})
         episodes = json.loads((root / "out" / "episodes.json").read_text())
         with np.load(root / "out" / "trace.npz", allow_pickle=False) as trace:
-            return Outcome(report, episodes, dict(trace))
+            return Outcome(report, episodes, dict(trace), root / "out")
 
     return let_drive

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from livinglab.measuring import recording
 from tests.unit.mobility.conftest import BAD, NONE, PILOT, Drive, Outcome, harness
 
 SOME = {name: 8 for name in NONE if name != "episodes_dense_traffic"} | {"episodes_dense_traffic": 2, "dense_seconds": 20}
 FIELDS = {
-    "id", "family", "parameters", "preventable", "steps", "valid", "late", "duration", "distance", "ended", "collision", "pet", "co2", "baseline",
+    "id", "family", "parameters", "preventable", "steps", "valid", "late", "duration", "distance", "ended", "collision", "pet", "co2",
+    "baseline", "edges",
 }  # fmt: skip
 
 
@@ -69,6 +71,12 @@ def test_the_recording_is_as_the_contract_says(reference: Outcome) -> None:
         assert episode["duration"] <= episode["baseline"]["duration"] + 1e-9
 
 
+def test_the_recording_can_be_measured(reference: Outcome) -> None:
+    read = recording.read(reference.folder)
+    assert read.episodes == reference.episodes
+    assert_array_equal(read.seconds[:1] * reference.episodes[0]["steps"], reference.episodes[0]["duration"])
+
+
 def test_realised_accelerations_are_those_of_the_speeds(reference: Outcome) -> None:
     trace = reference.trace
     steps = np.flatnonzero(np.diff(trace["episode"]) == 0)
@@ -103,7 +111,6 @@ def test_swerving_is_realised(drive: Drive) -> None:
 REJECTED = {
     "out_of_order": "in episode 1, step 0: the answer's step is 1; 0 is expected.",
     "replays": "in episode 1, step 1: the answer's step is 0; 1 is expected.",
-    "closes": "in episode 1, step 0: the pilot closed the connection; an answer is expected.",
     "floods": "in episode 1, step 1: bytes came unasked; one answer per question is expected, and nothing else.",
     "oversize": "in episode 1, step 0: a frame of 1073741824 bytes was announced; at most 65536 are expected, after four bytes of length.",
     "not_json": "in episode 1, step 0: the answer is not JSON that can be read (it is not UTF-8).",
@@ -118,6 +125,13 @@ def test_a_broken_protocol_ends_the_drive_with_a_sentence(drive: Drive, name: st
     slow = name in ("hangs", "never_connects")
     driven = drive(BAD, name, episodes_cut_in=3, step_timeout=0.5 if slow else 10, connect_timeout=1 if name == "never_connects" else 30)
     assert driven.report == {"status": "left" if name == "closes" else "rejected", "reason": REJECTED[name], "episodes": 0}
+
+
+def test_who_leaves_is_told_apart_from_who_breaks_the_protocol(drive: Drive) -> None:
+    driven = drive(BAD, "closes", episodes_cut_in=3)
+    assert driven.report == {
+        "status": "left", "reason": "in episode 1, step 0: the pilot closed the connection; an answer is expected.", "episodes": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["nan", "out_of_range"])
