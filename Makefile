@@ -11,8 +11,8 @@ help: ## list the commands
 setup: ## install everything that is missing (a bare Debian machine is enough)
 	@infra/setup.sh
 
-demo: ## set up, start everything, and run the medicine and fintech pilots from API to sealed verdict
-	@infra/demo.sh
+demo: ## set up, start everything, and run the reference pilots from API to sealed verdict (DOMAINS="medicine …" for some of them)
+	@infra/demo.sh $(DOMAINS)
 
 up: setup ## start MLflow, Prefect, the API and a worker
 	@infra/services.sh up
@@ -35,10 +35,7 @@ fast:
 
 test: setup ## everything: the checks, and all tests on the real backends (REQUIRE=… names those that must be there)
 	@$(MAKE) --no-print-directory lint
-	infra/images/build.sh harness-medicine sandboxes/medicine/harness
-	infra/images/build.sh pilot-medicine pilots/medicine
-	infra/images/build.sh harness-fintech sandboxes/fintech/harness
-	infra/images/build.sh pilot-fintech pilots/fintech
+	infra/images/all.sh >/dev/null
 	infra/images/build.sh pilot-tests tests/pilots
 	$(PYTHON) -m pytest --require "$(REQUIRE)" --durations=15
 
@@ -49,8 +46,8 @@ format: ## put the code into the house's format
 lock: setup ## resolve all locks anew
 	.venv/bin/uv pip compile -q pyproject.toml --all-extras --group dev --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/lab.txt
 	.venv/bin/uv pip compile -q locks/mlflow.in --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/mlflow.txt
-	for d in sandboxes/medicine/harness pilots/medicine sandboxes/fintech/harness pilots/fintech; do .venv/bin/uv pip compile -q $$d/requirements.txt --python-version 3.11 \
-		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $$d/requirements.lock; done
+	for d in $(dir $(wildcard sandboxes/*/harness/requirements.txt pilots/*/requirements.txt)); do .venv/bin/uv pip compile -q $$drequirements.txt --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $$drequirements.lock; done
 
 clean: down ## remove what was built here (environments and caches; the lab's records stay)
 	rm -rf .venv .venvs .cache .run

@@ -3,11 +3,14 @@
 Everything between "register" and "dossier" goes through the public API alone, with each party's own token and key.
 """
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,12 +18,13 @@ from typing import Any
 
 import yaml
 from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.text import Text
 
 from livinglab.cli.client import Client, connect
-from livinglab.cli.show import follow, show_verdict
+from livinglab.cli.show import STEPS, follow_on, progress_on, show_verdict
 from livinglab.domain.canonical import sha256
-from livinglab.domain.errors import NotFound
-from livinglab.domain.sandbox import SandboxSpec
+from livinglab.domain.errors import Conflict, NotFound
 from livinglab.evidence import dsse, statements
 from livinglab.evidence.keys import KeySigner, new_key
 from livinglab.evidence.policy import TrustedKey, TrustPolicy
@@ -32,31 +36,37 @@ STATE = HOME / "demo"
 API = f"http://127.0.0.1:{os.environ.get('LIVINGLAB_API_PORT', '8420')}"
 
 
-@dataclass(frozen=True)
-class Domain:
-    """A sandbox and its reference pilot (folders of this name), who brings which, and what they agree on."""
-
-    name: str
-    sandbox: str
-    authority: str
-    startup: str
-    objective: str
-    safeguard: str
-
-
-DOMAINS = (
-    Domain("medicine", "medicine-flchain", "health-authority", "flchain-startup",
-           "Show that individual ten-year risks are discriminating, calibrated and fair by sex.",
-           "Public data only; nothing is decided about any person."),
-    Domain("fintech", "fintech-credit", "financial-supervisor", "scorecard-startup",
-           "Show that credit scores are discriminating, calibrated by grade, fair by age, and explained.",
-           "Public and generated data only; nothing is decided about any person."),
-)  # fmt: skip
-
 PICTURE = os.environ.get("LIVINGLAB_DEMO_PICTURE")
 """Where to keep what was shown as an SVG: the picture in the README is made by this."""
 
 console = Console(width=None if sys.stdout.isatty() else 150, record=bool(PICTURE))
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A sandbox and its reference pilot (folders of this name), who brings which, what they agree on, and what is shown of it."""
+
+    name: str
+    harness: str
+    pilot: str
+    authority: str
+    startup: str
+    objective: str
+    safeguard: str
+    console: Console
+
+    @classmethod
+    def read(cls, name: str, harness: str, pilot: str) -> "Domain":
+        """From its folder's demo.yaml; harness and pilot are the archives of their images."""
+        about = yaml.safe_load((ROOT / "sandboxes" / name / "demo.yaml").read_text())
+        del about["sure"]  # the tests' affair
+        shown = Console(file=io.StringIO(), width=console.width, force_terminal=console.is_terminal, record=True)
+        return cls(name, harness, pilot, **about, console=shown)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Its specification."""
+        return dict(yaml.safe_load((ROOT / "sandboxes" / self.name / "sandbox.yaml").read_text()))
 
 
 def livinglab(*arguments: str) -> str:
@@ -86,30 +96,26 @@ def party(name: str, role: str, sandbox: str) -> tuple[Client, KeySigner]:
 
 def uploaded(client: Client, name: str, archive: str) -> str:
     """The digest of an image: uploaded now, or by an earlier demonstration."""
-    known = f"{name}-{Path(archive).stem}.digest"
-    with console.status(f"uploading {Path(archive).name}"):
-        return remembered(known, lambda: client.upload(Path(archive)))
+    return remembered(f"{name}-{Path(archive).stem}.digest", lambda: client.upload(Path(archive)))
 
 
-def register_sandbox(domain: Domain, authority: Client, harness: str) -> None:
+def register_sandbox(domain: Domain, authority: Client) -> None:
     """Draw the secret and split the data on the site's side; register what may be known of it."""
-    folder, bindings = ROOT / "sandboxes" / domain.name, STATE / f"bindings-{domain.name}.json"
+    folder, bindings, spec = ROOT / "sandboxes" / domain.name, STATE / f"bindings-{domain.name}.json", domain.spec
     if not bindings.exists():
         livinglab("sandbox", "prepare", str(folder), "--out", str(bindings))
-    spec = yaml.safe_load((folder / "sandbox.yaml").read_text())
-    digest = uploaded(authority, "harness", harness)
+    digest = uploaded(authority, "harness", domain.harness)
     release = {"spec": spec, "harness_image": digest, **json.loads(bindings.read_text())}
+    with suppress(NotFound):
+        spec["version"] = authority.get(f"/v1/sandboxes/{spec['id']}")["document"]["spec"]["version"]
     try:
-        # A version never changes: where harness, data or specification did since the last demonstration, this is the next one.
-        known = authority.get(f"/v1/sandboxes/{spec['id']}")["document"]
-        same = SandboxSpec.model_validate({**spec, "version": known["spec"]["version"]}).digest == SandboxSpec.model_validate(known["spec"]).digest
-        spec["version"] = known["spec"]["version"] + (
-            0 if same and all(known[part] == release[part] for part in ("harness_image", "commitment")) else 1
-        )
-    except NotFound:
-        pass
-    answer = authority.post("/v1/sandboxes", release)
-    console.print(f"[bold]Sandbox[/] {answer['id']} version {answer['version']}: criteria {answer['criteria'][:19]}…, fixed before anyone has run")
+        answer = authority.post("/v1/sandboxes", release)
+    except Conflict:  # a version never changes: where harness, data or specification did since the last demonstration, this is the next one
+        spec["version"] += 1
+        answer = authority.post("/v1/sandboxes", release)
+    domain.console.print(
+        f"[bold]Sandbox[/] {answer['id']} version {answer['version']}: criteria {answer['criteria'][:19]}…, fixed before anyone has run"
+    )
 
 
 def agree(domain: Domain, startup: Client, authority: Client, keys: dict[str, KeySigner], image: str) -> dict[str, Any]:
@@ -125,7 +131,9 @@ def agree(domain: Domain, startup: Client, authority: Client, keys: dict[str, Ke
         data = client.read(f"/v1/plans/{body['id']}/body").content
         statement = statements.plan_signature(plan=body["id"], version=body["version"], digest=sha256(data), role=role, organisation=organisation)
         plan = client.send("POST", f"/v1/plans/{body['id']}/signatures", keys[role].sign(statement, dsse.IN_TOTO), "application/vnd.dsse+json")
-    console.print(f"[bold]Plan[/] {body['id']} is {plan['state']}: digest {plan['digest'][:19]}…, signed by {domain.startup} and {domain.authority}")
+    domain.console.print(
+        f"[bold]Plan[/] {body['id']} is {plan['state']}: digest {plan['digest'][:19]}…, signed by {domain.startup} and {domain.authority}"
+    )
     return dict(plan)
 
 
@@ -140,39 +148,46 @@ def check_dossier(domain: Domain, authority: Client, plan: str, keys: dict[str, 
     trust.write_text(policy.dump())
     report = verify(dossier, policy)
     for problem in report.problems:
-        console.print(f"[red]✗[/] {problem}")
+        domain.console.print(f"[red]✗[/] {problem}")
     word = "[green]✓ holds[/]" if report.ok else "[red]✗ does not hold[/]"
-    console.print(f"[bold]Dossier[/] {word}: {report.facts['entries']} entries checked offline, verdict judged again")
-    console.print(f"  check it yourself: .venv/bin/livinglab verify {dossier} --keys {trust}")
+    domain.console.print(f"[bold]Dossier[/] {word}: {report.facts['entries']} entries checked offline, verdict judged again")
+    domain.console.print(f"  check it yourself: .venv/bin/livinglab verify {dossier} --keys {trust}")
     return report.ok
 
 
-def show(domain: Domain, harness: str, pilot_archive: str) -> bool:
+def show(domain: Domain, progress: Progress, task: TaskID) -> bool:
     """One domain, from registration to a dossier; whether the run completed and its dossier holds."""
-    console.rule(domain.name)
-    authority, authority_key = party(domain.authority, "authority", domain.sandbox)
-    startup, startup_key = party(domain.startup, "participant", domain.sandbox)
+    name, sandbox, out = f"{domain.name}  ", domain.spec["id"], domain.console
+    progress.update(task, description=f"{name}registering", total=len(STEPS))
+    authority, authority_key = party(domain.authority, "authority", sandbox)
+    startup, startup_key = party(domain.startup, "participant", sandbox)
     keys = {"authority": authority_key, "participant": startup_key}
-    register_sandbox(domain, authority, harness)
-    plan = agree(domain, startup, authority, keys, uploaded(startup, "pilot", pilot_archive))
-    run = startup.post("/v1/runs", {"plan": plan["body"]["id"], "site": "docker"}, Idempotency_Key=f"demo-{time.time_ns()}")
-    console.print(f"[bold]Run[/] {run['id']} (measured run {run['ordinal']} of {plan['body']['measured_runs']})")
-    ended = follow(startup, run["id"], console)
+    register_sandbox(domain, authority)
+    progress.update(task, description=f"{name}agreeing on a plan")
+    plan = agree(domain, startup, authority, keys, uploaded(startup, "pilot", domain.pilot))
+    run = startup.post("/v1/runs", {"plan": plan["body"]["id"], "site": "docker"}, Idempotency_Key=f"demo-{domain.name}-{time.time_ns()}")
+    out.print(f"[bold]Run[/] {run['id']} (measured run {run['ordinal']} of {plan['body']['measured_runs']})")
+    ended = follow_on(startup, run["id"], progress, task, name)
     if ended["state"] != "completed":
-        console.print(startup.get(f"/v1/runs/{run['id']}/why")["sentence"], style="red")
+        out.print(startup.get(f"/v1/runs/{run['id']}/why")["sentence"], style="red")
         return False
-    show_verdict(authority, run["id"], console)
+    show_verdict(authority, run["id"], out)
     holds = check_dossier(domain, authority, plan["body"]["id"], keys)
-    console.print(f"      MLflow http://127.0.0.1:{os.environ.get('MLFLOW_PORT', '5500')} (experiment {plan['body']['id']})")
+    out.print(f"      MLflow http://127.0.0.1:{os.environ.get('MLFLOW_PORT', '5500')} (experiment {plan['body']['id']})")
     return holds
 
 
 def main() -> int:
-    """Run it; 0 if every run completed and its dossier holds. Arguments: for each domain the archives of harness and pilot."""
+    """Run all domains side by side; 0 if every run completed and its dossier holds. Input: a line per domain, with the archives of its images."""
     begun = time.monotonic()
-    archives = sys.argv[1:]
     STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
-    held = [show(domain, *pair) for domain, pair in zip(DOMAINS, zip(archives[::2], archives[1::2], strict=True), strict=True)]
+    domains = [Domain.read(*line.rstrip("\n").split("\t")) for line in sys.stdin]
+    with progress_on(console) as progress, ThreadPoolExecutor(len(domains)) as parties:
+        tasks = [progress.add_task(domain.name, total=None) for domain in domains]
+        held = list(parties.map(show, domains, [progress] * len(domains), tasks))
+    for domain in domains:
+        console.rule(domain.name)
+        console.print(Text.from_ansi(domain.console.export_text(styles=True).rstrip()))
     console.rule()
     console.print(f"[bold]Look[/]  API {API}/docs   Prefect http://127.0.0.1:{os.environ.get('PREFECT_PORT', '4250')}   stop: make down")
     if PICTURE:

@@ -1,22 +1,12 @@
 #!/usr/bin/env bash
-# demo.sh — sets up what is missing, starts everything, and runs the demonstration.
+# demo.sh [DOMAIN…] — sets up what is missing, starts everything, and runs the demonstration: of all domains, or of those named.
 . "$(dirname "$0")/lib.sh"
 begun="$EPOCHREALTIME"
 "$ROOT/infra/setup.sh"
 "$ROOT/infra/services.sh" up &
 services=$!
-waiting=("$services")
-image() { "$ROOT/infra/images/build.sh" "$@"; }
-for domain in medicine fintech; do
-    step "harness image ($domain)" image "harness-$domain" "sandboxes/$domain/harness" &
-    waiting+=("$!")
-    step "pilot image ($domain)" image "pilot-$domain" "pilots/$domain" &
-    waiting+=("$!")
-done
-for pid in "${waiting[@]}"; do wait "$pid"; done
-archives=()
-for domain in medicine fintech; do
-    archives+=("$(image "harness-$domain" "sandboxes/$domain/harness")" "$(image "pilot-$domain" "pilots/$domain")")
-done
-"$ROOT/.venv/bin/python" "$ROOT/infra/demo.py" "${archives[@]}"
+mkdir -p "$RUN"
+"$ROOT/infra/images/all.sh" "$@" >"$RUN/images.tsv"
+wait "$services"
+"$ROOT/.venv/bin/python" "$ROOT/infra/demo.py" <"$RUN/images.tsv"
 say "the whole demonstration took $(seconds_since "$begun") s"

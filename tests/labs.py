@@ -3,6 +3,9 @@
 import json
 import shutil
 import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +16,7 @@ from typing import Any
 import yaml
 
 from livinglab.artifacts.vault import FileVault
-from livinglab.bootstrap import Lab, open_lab, open_supervisor
+from livinglab.bootstrap import Lab, lab_signer, open_lab, open_supervisor
 from livinglab.cli.sandboxes import _make
 from livinglab.dispatch.inline import carry_inline
 from livinglab.domain.access import Caller
@@ -22,6 +25,8 @@ from livinglab.domain.run import Run
 from livinglab.domain.sandbox import Role
 from livinglab.evidence import dsse, statements
 from livinglab.evidence.keys import KeySigner, new_key
+from livinglab.evidence.policy import TrustedKey, TrustPolicy
+from livinglab.evidence.verify import Report, verify
 from livinglab.services.runs import RunRequest
 from livinglab.settings import Settings
 
@@ -56,6 +61,21 @@ def manifest(*entrypoint: str, **resources: float) -> dict[str, Any]:
     limits = {"memory": 256 << 20, "cpus": 1, "pids": 32, "wall_seconds": 30, "output_bytes": 1 << 20, "output_files": 8, "log_bytes": 16 << 10}
     return {"name": "tiny", "version": "1", "title": "A tiny pilot", "summary": "For the tests of the lab.", "sandbox": "tiny", "task": "survival",
             "entrypoint": list(entrypoint or ("python3", "/app/tiny.py")), "resources": {**limits, **resources}}  # fmt: skip
+
+
+def work(home: Path, place: str | None = None) -> int:
+    """The exit code of a worker that carries what is queued, and kills itself at that place."""
+    return subprocess.run([sys.executable, "-m", "tests.carry", str(home), *([place] if place else [])], check=False, timeout=120).returncode
+
+
+def starts(attempt: str, since: float) -> Counter[str]:
+    """How often each container of an attempt was started since then, by the engine's own record."""
+    import docker
+
+    client = docker.APIClient()
+    events = client.events(since=int(since), until=int(time.time()) + 1, filters={"event": "start", "label": "livinglab.key"}, decode=True)
+    keys = (event["Actor"]["Attributes"]["livinglab.key"] for event in events)
+    return Counter(key for key in keys if key.startswith(f"{attempt}."))
 
 
 @dataclass
@@ -104,9 +124,14 @@ class Parties:
         """A plan for a fresh pilot."""
         return self.plan_for(manifest(*entrypoint, **resources), signed=signed, dates=dates)
 
-    def plan_for(self, document: dict[str, Any], *, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31")) -> Plan:
-        """A plan for a pilot with this manifest."""
+    def plan_for(
+        self, document: dict[str, Any], *, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31"),
+        evidence: dict[str, tuple[str, bytes]] | None = None,
+    ) -> Plan:  # fmt: skip
+        """A plan for a pilot with this manifest, and with required evidence: name → media type and bytes."""
         pilot = self.lab.applications.submit(self.participant, document, self.image)
+        for name, (media_type, data) in (evidence or {}).items():
+            self.lab.documents.attach(self.participant, pilot.id, name, media_type, [data])
         plan = self.lab.plans.propose(
             self.participant, {"pilot": pilot.id, "objectives": ["to be tested"], "valid_from": dates[0], "valid_until": dates[1]}
         )
@@ -137,6 +162,14 @@ class Parties:
         run = self.request(self.plan(*entrypoint, **resources))
         self.carry_all()
         return self.state(run)
+
+    def verified(self, plan: Plan, dossier: Path) -> Report:
+        """What a stranger finds who checks the plan's dossier."""
+        self.lab.dossiers.write(self.authority, plan.id, dossier)
+        trusted = [TrustedKey(lab_signer(self.lab.settings).public_pem, "lab", "lab"),
+                   TrustedKey(self.keys[Role.AUTHORITY].public_pem, "authority", "ministry"),
+                   TrustedKey(self.keys[Role.PARTICIPANT].public_pem, "participant", "startup")]  # fmt: skip
+        return verify(dossier, TrustPolicy.of(trusted))
 
     def state(self, run: Run) -> Run:
         return self.lab.runs.get(self.authority, run.id)[0]

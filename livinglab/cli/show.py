@@ -3,7 +3,7 @@
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -86,21 +86,33 @@ def show_verdict(client: Client, run: str, console: Console) -> str:
     return overall
 
 
+STEPS = tuple(step for steps in PHASES.values() for step in steps)
+"""Of a run, in order."""
+
+
+def progress_on(console: Console) -> Progress:
+    """A line per run: what it is at, how far it is, how long it took."""
+    return Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=False)
+
+
 def follow(client: Client, run: str, console: Console) -> dict[str, Any]:
     """Show a run's steps until it is over; return the run."""
-    steps = [step for steps in PHASES.values() for step in steps]
-    phase_of = {step: phase for phase, members in PHASES.items() for step in members}
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=False) as progress:
-        task = progress.add_task("queued", total=len(steps))
-        for _id, kind, event in client.events(run):
-            data = event["data"]
-            if kind == "step-begun":
-                step = Step(data["step"])
-                progress.update(task, description=f"{phase_of[step]}: {step}", completed=steps.index(step))
-                if not console.is_terminal:
-                    console.print(f"  {phase_of[step]}: {step}")
-            elif kind in ("attempt-failing", "attempt-ended") and data.get("sentence"):
-                console.print(Text(str(data["sentence"]), style="red"))
-        found: dict[str, Any] = client.get(address("runs", run))["run"]
-        progress.update(task, description=str(found["state"]), completed=len(steps))
+    with progress_on(console) as progress:
+        return follow_on(client, run, progress, progress.add_task("queued", total=len(STEPS)))
+
+
+def follow_on(client: Client, run: str, progress: Progress, task: TaskID, name: str = "") -> dict[str, Any]:
+    """Show a run's steps on one line among others, after `name`, until it is over; return the run."""
+    console, phase_of = progress.console, {step: phase for phase, members in PHASES.items() for step in members}
+    for _id, kind, event in client.events(run):
+        data = event["data"]
+        if kind == "step-begun":
+            step = Step(data["step"])
+            progress.update(task, description=f"{name}{phase_of[step]}: {step}", completed=STEPS.index(step))
+            if not console.is_terminal:
+                console.print(f"  {name}{phase_of[step]}: {step}")
+        elif kind in ("attempt-failing", "attempt-ended") and data.get("sentence"):
+            console.print(Text.assemble(name, (str(data["sentence"]), "red")))
+    found: dict[str, Any] = client.get(address("runs", run))["run"]
+    progress.update(task, description=f"{name}{found['state']}", completed=len(STEPS))
     return found

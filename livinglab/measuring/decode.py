@@ -18,24 +18,17 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from livinglab.measuring.rejection import Rejected
+
 _MAX_ID = 200
 _LENGTH = b"livinglab.length"
 _BATCH = 65_536
 _HEADER = 65_536
-_MAX_SENTENCE = 400
 
 MEMORY = 1 << 30
 """Bytes that reading a table may take beyond what the process has: a small file can ask for any amount when it is unpacked."""
 CPU_SECONDS = 120
 _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-class Rejected(Exception):
-    """The table cannot be used; the message is a sentence for its author. Names in it are a stranger's, so it is bounded and printable."""
-
-    def __init__(self, sentence: str) -> None:
-        printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in sentence)
-        super().__init__(printable if len(printable) <= _MAX_SENTENCE else printable[: _MAX_SENTENCE - 1] + "…")
 
 
 def run(context: dict[str, Any], root: Path) -> None:

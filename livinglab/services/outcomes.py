@@ -211,10 +211,10 @@ def interactive_failure(s: Situation, pilot: Collected, drive: Collected, attest
     status, reason = _report(drive, artifacts, "drive.json")
     if status == "ok":
         return _exit_failure(s, pilot) if pilot.exit_code not in (0, _KILLED) else None
-    if status != "rejected":
+    if status not in ("rejected", "left"):
         msg = f"the driver's report says {status[:40]!r}, which is no status that is known."
         raise PlatformFault(msg)
-    if pilot.exit_code not in (0, _KILLED) and pilot.ended_at < drive.ended_at:
+    if status == "left" and pilot.exit_code not in (0, _KILLED):
         return _exit_failure(s, pilot)
     sentence = reason[:_SENTENCE] or "the driver rejected the answers without a reason."
     return Failure(cause=Cause.PILOT, code="protocol", sentence=f"The pilot broke the protocol: {sentence}")

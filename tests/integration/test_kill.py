@@ -1,8 +1,6 @@
 """`kill -9` of the worker between any two side effects, by real process, on the real engine: the run goes on, nothing runs twice."""
 
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,12 +8,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from livinglab.bootstrap import lab_signer
 from livinglab.domain.run import RunState
-from livinglab.domain.sandbox import Role
-from livinglab.evidence.policy import TrustedKey, TrustPolicy
-from livinglab.evidence.verify import verify
-from tests.labs import Parties
+from tests.labs import Parties, starts, work
 
 pytestmark = pytest.mark.docker
 
@@ -32,18 +26,6 @@ PLACES = [
 @pytest.fixture(scope="module")
 def parties(tmp_path_factory: pytest.TempPathFactory) -> Parties:
     return Parties.gather(tmp_path_factory.mktemp("lab"))
-
-
-def work(home: Path, place: str | None = None) -> int:
-    return subprocess.run([sys.executable, "-m", "tests.carry", str(home), *([place] if place else [])], check=False, timeout=120).returncode
-
-
-def starts(attempt: str, since: float) -> Counter[str]:
-    """How often each container of an attempt was started since then, by the engine's own record."""
-    client = docker.APIClient()
-    events = client.events(since=int(since), until=int(time.time()) + 1, filters={"event": "start", "label": "livinglab.key"}, decode=True)
-    keys = (event["Actor"]["Attributes"]["livinglab.key"] for event in events)
-    return Counter(key for key in keys if key.startswith(f"{attempt}."))
 
 
 def test_the_places_are_all_places(parties: Parties) -> None:
@@ -68,12 +50,7 @@ def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Par
     assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
     assert starts(attempts[0].id, begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in JOBS})
 
-    dossier = tmp_path / "dossier.zip"
-    parties.lab.dossiers.write(parties.authority, plan.id, dossier)
-    trusted = [TrustedKey(lab_signer(parties.lab.settings).public_pem, "lab", "lab"),
-               TrustedKey(parties.keys[Role.AUTHORITY].public_pem, "authority", "ministry"),
-               TrustedKey(parties.keys[Role.PARTICIPANT].public_pem, "participant", "startup")]  # fmt: skip
-    report = verify(dossier, TrustPolicy.of(trusted))
+    report = parties.verified(plan, tmp_path / "dossier.zip")
     assert report.ok, report.problems
     assert report.facts["attempts"][attempts[0].id]["verdict"] == "PASS"
 

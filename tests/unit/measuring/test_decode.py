@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livinglab.measuring.decode import Rejected, decode, decode_apart
+from livinglab.measuring.decode import decode, decode_apart
+from livinglab.measuring.rejection import Rejected
 
 CONTEXT: dict[str, Any] = {
     "output": "predictions",
