@@ -65,7 +65,10 @@ def drive(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Drive:
                 assert driven.returncode == 0, driven.stderr
             finally:
                 other.kill()
-        report, episodes = (json.loads((root / "out" / f"{name}.json").read_text()) for name in ("drive", "episodes"))
+        report = json.loads((root / "out" / "drive.json").read_text())
+        if report["status"] != "ok":
+            return Outcome(report, [], {})
+        episodes = json.loads((root / "out" / "episodes.json").read_text())
         with np.load(root / "out" / "trace.npz", allow_pickle=False) as trace:
             return Outcome(report, episodes, dict(trace), root / "out")
 

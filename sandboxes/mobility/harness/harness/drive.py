@@ -23,41 +23,40 @@ def run(context: dict[str, Any], root: Path) -> None:
     """A conversation over root/socket → out/drive.json, and what was driven: out/episodes.json and out/trace.npz."""
     recording = Recording()
     try:
-        converse(context, root, recording)
-    except Left as error:
-        conclude(recording, root, "left", str(error))
+        conversation = converse(context, root, recording)
+        recording.write(root / "out")  # before the goodbye: a pilot that has ended takes its driver with it before long
+        write_report(root, recording, "ok")
+        conversation.part()
     except Rejected as error:
-        conclude(recording, root, "rejected", str(error))
+        write_report(root, recording, "left" if isinstance(error, Left) else "rejected", str(error))
 
 
-def conclude(recording: Recording, root: Path, status: str, reason: str) -> None:
-    """Write down what was driven, and how it ended."""
-    recording.write(root / "out")
+def write_report(root: Path, recording: Recording, status: str, reason: str = "") -> None:
+    """out/drive.json: how it ended."""
     (root / "out" / "drive.json").write_text(json.dumps({"status": status, "reason": reason, "episodes": len(recording.episodes)}))
 
 
-def converse(context: dict[str, Any], root: Path, recording: Recording) -> None:
-    """From the first word to the last. All is written before that one: a site may end this container soon after the pilot's.
+def converse(context: dict[str, Any], root: Path, recording: Recording) -> Peer:
+    """All but the goodbye.
 
     Raises:
-        Rejected: the pilot broke the protocol, or (`Left`) went away; what it drove before is in the recording.
+        Rejected: the pilot broke the protocol.
     """
     limits = {name: float(context["parameters"].get(name, value)) for name, value in LIMITS.items()}
     listening = listen(root / "socket")
     world, scenarios = World(), catalogue(context["seed"], context["parameters"])
-    with accept(listening, limits["connect_timeout"]) as connection:
-        peer = Peer(
-            connection, tuple(map(Action.read, context["actions"])), step_timeout=limits["step_timeout"], deadline=limits["deadline"],
-            total=limits["total_seconds"],
-        )  # fmt: skip
-        peer.greet(task(context, limits))
-        for number, (name, scenario) in enumerate(named(scenarios, context["seed"])):
-            peer.begin(name, scenario.step)
-            driven = drive(world, scenario, peer, Senses(scenario, generator(context["seed"], f"senses {number}")))
-            peer.end()
-            recording.add(f"e{number + 1:04d}", scenario, driven, compare(world, scenario))
-        conclude(recording, root, "ok", "")
-        peer.part()
+    connection = accept(listening, limits["connect_timeout"])
+    peer = Peer(
+        connection, tuple(map(Action.read, context["actions"])), step_timeout=limits["step_timeout"], deadline=limits["deadline"],
+        total=limits["total_seconds"],
+    )  # fmt: skip
+    peer.greet(task(context, limits))
+    for number, (name, scenario) in enumerate(named(scenarios, context["seed"])):
+        peer.begin(name, scenario.step)
+        driven = drive(world, scenario, peer, Senses(scenario, generator(context["seed"], f"senses {number}")))
+        peer.end()
+        recording.add(f"e{number + 1:04d}", scenario, driven, compare(world, scenario))
+    return peer
 
 
 def named(scenarios: list[Scenario], seed: str) -> Iterator[tuple[str, Scenario]]:
