@@ -18,7 +18,8 @@ import numpy as np
 from livinglab.measuring import accuracy, calibration, discrimination, influence
 from livinglab.measuring.bounds import both_bounds
 from livinglab.measuring.cohort import Bools, Cohort, Floats
-from livinglab.measuring.influence import Estimate, Linearised
+from livinglab.measuring.estimate import Estimate, difference, spread
+from livinglab.measuring.influence import Linearised
 from livinglab.measuring.resampling import generator, lower_bound, multiplicities, multiplied, upper_bound
 
 HORIZON, THRESHOLD, LEVEL = 10.0, 0.3, 1 - 0.05 / 3
@@ -79,17 +80,15 @@ def closed(study: Study) -> dict[str, Estimate]:
     """The metrics that have an influence function."""
     part = Linearised(study.cohort)
     n = len(study.first)
-    groups = [
-        influence.spread(influence.sensitivity(Linearised(_part(study, g)), THRESHOLD), np.flatnonzero(g), n) for g in (study.first, ~study.first)
-    ]
+    groups = [spread(influence.sensitivity(Linearised(_part(study, g)), THRESHOLD), np.flatnonzero(g), n) for g in (study.first, ~study.first)]
     return {
         "uno_c": influence.uno_c(part),
-        "delta_uno_c": influence.difference(influence.uno_c(part), influence.uno_c(part, study.rival)),
+        "delta_uno_c": difference(influence.uno_c(part), influence.uno_c(part, study.rival)),
         "calibration_slope": influence.slope(part),
         "observed_expected": influence.observed_expected(part),
         "ipa": influence.ipa(part),
         "sensitivity": influence.sensitivity(part, THRESHOLD),
-        "sensitivity_difference": influence.difference(*groups),
+        "sensitivity_difference": difference(*groups),
     }
 
 

@@ -14,12 +14,12 @@ from functools import cache
 
 import numpy as np
 
-from livinglab.measuring import scoring
+from livinglab.measuring import calibration, scoring
 from livinglab.measuring.bounds import both_bounds
 from livinglab.measuring.cohort import Bools, Floats
 from livinglab.measuring.logistic import probability
 from livinglab.measuring.resampling import generator, multiplicities
-from livinglab.measuring.scoring import Scored
+from livinglab.measuring.scoring import Scored, Share
 
 LEVEL, REJECT_AT = 1 - 0.05 / 3, 0.4
 _BASE, _BETA, _SURE, _BIAS, _RIVAL, _SHIFT, _SHARE = -1.2, 1.2, 1.05, 0.03, 0.5, 0.4, 0.2
@@ -47,8 +47,8 @@ def metrics(of: Portfolio) -> dict[str, Callable[[Floats], Floats]]:
     """The metrics as functions of weights."""
     cases, one, two = of.cases, of.cases.only(of.protected), of.cases.only(~of.protected)
 
-    def split(rate: Callable[[Scored, Floats, float], Floats], w: Floats) -> tuple[Floats, Floats]:
-        return rate(one, w[:, of.protected], REJECT_AT), rate(two, w[:, ~of.protected], REJECT_AT)
+    def split(rate: Callable[[Scored, float], Share], w: Floats) -> tuple[Floats, Floats]:
+        return scoring.share(w[:, of.protected], rate(one, REJECT_AT)), scoring.share(w[:, ~of.protected], rate(two, REJECT_AT))
 
     def ratio(w: Floats) -> Floats:
         first, second = split(scoring.approval, w)
@@ -62,7 +62,7 @@ def metrics(of: Portfolio) -> dict[str, Callable[[Floats], Floats]]:
         "auc": lambda w: scoring.auc(cases, w),
         "delta_auc": lambda w: scoring.auc(cases, w) - scoring.auc(cases, w, of.rival),
         "ks": lambda w: scoring.ks(cases, w),
-        "observed_expected": lambda w: scoring.observed_expected(cases, w),
+        "observed_expected": lambda w: calibration.observed_expected(cases, w),
         "calibration_slope": lambda w: scoring.slope(cases, w),
         "adverse_impact_ratio": ratio,
         "equal_opportunity_difference": difference,
