@@ -1,0 +1,1 @@
+"""Task families, each in a module of its own."""
