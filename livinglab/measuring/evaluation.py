@@ -1,6 +1,7 @@
 """What the evaluations of all task families share: which measurements are asked for, on which cases, and how spread becomes bounds."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ _CHUNK, _CELLS = 256, 4_000_000
 
 LARGEST = 100_000_000
 """Cases × replicates that are resampled whole; beyond it, influence functions are the way."""
+
+
+def _key(criterion: Document) -> Key:
+    return criterion["metric"], criterion["slice"], (criterion["baseline"] or {}).get("name")
 
 
 @dataclass
@@ -73,7 +78,7 @@ class BaseEvaluation(ABC, Generic[C]):
         """
         wanted: dict[Key, tuple[float, str]] = {}
         for criterion in self.context["criteria"]:
-            key = (criterion["metric"], criterion["slice"], (criterion["baseline"] or {}).get("name"))
+            key = _key(criterion)
             level, method = wanted.get(key, (0.0, MULTIPLIER))
             asked = criterion.get("interval", {}).get("method", BOOTSTRAP)
             wanted[key] = (max(level, float(self.context["levels"][criterion["id"]])), method if asked == MULTIPLIER else BOOTSTRAP)
@@ -190,8 +195,20 @@ class BaseEvaluation(ABC, Generic[C]):
         document: Document = {"status": "ok", "value": point, "note": self._note(key)}
         if key[0] in self.points:
             return document
-        lower, upper = both_bounds(key[0], values, level)
-        return {**document, "interval": {"lower": lower, "upper": upper, "level": level, "method": method}}
+
+        def interval(at: float) -> Document:
+            lower, upper = both_bounds(key[0], values, at)
+            return {"lower": lower, "upper": upper, "level": at, "method": method}
+
+        stricter = [interval(at) for at in self._stricter(key)]
+        return {**document, "interval": interval(level), **({"stricter": stricter} if stricter else {})}
+
+    def _stricter(self, key: Key) -> list[float]:
+        """The levels 1 − α/k, k from 2 to the size of its family, of each criterion under Holm's procedure that is on this measurement."""
+        criteria = self.context["criteria"]
+        sizes = Counter(c["family"] for c in criteria if c.get("family") is not None)
+        own = [c for c in criteria if c.get("family") is not None and _key(c) == key]
+        return sorted({1 - (1 - float(self.context["levels"][c["id"]])) / k for c in own for k in range(2, sizes[c["family"]] + 1)})
 
     def _resample(self, part: Part[C], slice_: str, compute: Callable[[C, Floats], Floats]) -> Floats:
         """A metric of these cases under the multiplicities of the slice's cohort: (replicates + 1, …)."""

@@ -47,8 +47,12 @@ def criterion(metric: str, slice_: str = "all", method: str = "bootstrap-percent
 def measured(
     *metrics: str, risk: Floats | None = None, slice_: str = "all", method: str = "bootstrap-percentile", replicates: int = 200
 ) -> dict[str, Measurement]:
+    found = evaluated([criterion(metric, slice_, method) for metric in metrics], risk, replicates)
+    return {measurement.metric: measurement for measurement in found}
+
+
+def evaluated(asked: list[dict[str, Any]], risk: Floats | None = None, replicates: int = 200) -> list[Measurement]:
     reference, honest = world()
-    asked = [criterion(metric, slice_, method) for metric in metrics]
     women = {"column": "sex", "equals": "F", "at_least": None, "below": None}
     context = {
         "parameters": {"risk_threshold": THRESHOLD, "net_benefit_range": (0.1, 0.4), "difference_column": "sex", "difference_groups": ["F", "M"]},
@@ -59,7 +63,7 @@ def measured(
     predictions = {"id": reference["id"][order], "risk": (honest if risk is None else risk)[order]}
     evaluation = BinaryEvaluation(reference, predictions, {"rival": honest + np.random.default_rng(1).normal(0, 0.2, N)}, context)
     evaluation.curves()
-    return {document["metric"]: Measurement.model_validate(document) for document in evaluation.measure()}
+    return [Measurement.model_validate(document) for document in evaluation.measure()]
 
 
 def cases() -> Scored:
@@ -167,3 +171,15 @@ def test_no_risks_make_it_crash(risks: list[float]) -> None:
     for method, metrics in (("bootstrap-percentile", ALL), ("influence-multiplier", tuple(BinaryEvaluation.smooth))):
         found = measured(*metrics, risk=np.array(risks), method=method, replicates=20)
         assert {m.status for m in found.values()} <= {"ok", "undefined"}
+
+
+def test_criteria_in_a_family_get_bounds_at_the_levels_of_holms_procedure() -> None:
+    members = [{**criterion("auc", slice_), "family": "slices"} for slice_ in ("all", "women")]
+    found = evaluated([*members, criterion("brier")])
+    for slice_ in ("all", "women"):
+        (m,) = (m for m in found if (m.metric, m.slice) == ("auc", slice_))
+        assert m.interval
+        assert [i.level for i in m.stricter] == [pytest.approx(0.975)]
+        assert (m.stricter[0].lower or 0) < (m.interval.lower or 0)
+        assert (m.stricter[0].upper or 0) > (m.interval.upper or 0)
+    assert [m.stricter for m in found if m.metric == "brier"] == [()]
