@@ -12,6 +12,7 @@ from livinglab.cli import echo_chances, echo_json
 from livinglab.cli.client import Client, as_json, remote
 from livinglab.cli.pilots import load_yaml, upload
 from livinglab.domain.errors import Invalid
+from livinglab.measuring.errors import Unfit
 
 
 @click.group()
@@ -85,7 +86,10 @@ def _make(script: Path, out: Path, secret: bytes) -> None:
     assert spec and spec.loader  # noqa: S101, PT018 - a file that is there has a loader
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.make(out, secret)
+    try:
+        module.make(out, secret)
+    except (Unfit, OSError) as error:
+        raise Invalid(f"the data cannot be used: {error}", where=str(script)) from error
 
 
 @sandbox.command()
