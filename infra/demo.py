@@ -54,6 +54,8 @@ class Domain:
     startup: str
     objective: str
     safeguard: str
+    evidence: dict[str, str]
+    """Required document → file in the pilot's folder."""
     console: Console
 
     @classmethod
@@ -61,6 +63,7 @@ class Domain:
         """From its folder's demo.yaml; harness and pilot are the archives of their images."""
         about = yaml.safe_load((ROOT / "sandboxes" / name / "demo.yaml").read_text())
         del about["sure"]  # the tests' affair
+        about.setdefault("evidence", {})
         shown = Console(file=io.StringIO(), width=console.width, force_terminal=console.is_terminal, record=True)
         return cls(name, harness, pilot, **about, console=shown)
 
@@ -122,6 +125,9 @@ def register_sandbox(domain: Domain, authority: Client) -> None:
 def agree(domain: Domain, startup: Client, authority: Client, keys: dict[str, KeySigner], image: str) -> dict[str, Any]:
     """Submit the pilot, freeze the plan, sign it on both sides."""
     pilot = startup.post("/v1/pilots", {"manifest": yaml.safe_load((ROOT / "pilots" / domain.name / "pilot.yaml").read_text()), "image": image})
+    for name, file in domain.evidence.items():
+        data = (ROOT / "pilots" / domain.name / file).read_bytes()
+        startup.send("PUT", f"/v1/pilots/{pilot['id']}/documents/{name}", data, "text/markdown")
     today = date.today()  # noqa: DTZ011 - the parties' own calendar
     plan = startup.post("/v1/plans", {
         "pilot": pilot["id"], "objectives": [domain.objective], "safeguards": [domain.safeguard],

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from livinglab.domain.criteria import Criterion
+from livinglab.domain.documents import RequiredDocument
 from livinglab.domain.families import FAMILIES
 from livinglab.domain.isolation import IsolationProfile, Resources
 from livinglab.domain.pilot import PilotManifest
@@ -92,6 +93,8 @@ def lab_pages() -> dict[str, str]:
         + table(Criterion)
         + "\n## Chance\n\n"
         + table(Chance)
+        + "\n## Required evidence\n\n"
+        + table(RequiredDocument)
         + "\n## Isolation\n\n"
         + table(IsolationProfile),
         **{f"task-{name}.md": family(task) for name, task in FAMILIES.items()},

@@ -15,6 +15,7 @@ flock util-linux
 curl curl
 git git
 runsc runsc
+chromium chromium
 LIST
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
@@ -65,7 +66,10 @@ environment() {
     rm -f "$folder/.stamp"
     if ! "$folder/bin/python" -c '' 2>/dev/null; then "$uv" venv --quiet --clear --no-project --python '>=3.11,<3.14' "$folder"; fi
     "$uv" pip sync --quiet --python "$folder" --require-hashes "$lock"
-    if [ "$1" = .venv ]; then "$uv" pip install --quiet --python "$folder" --no-deps --editable "$ROOT"; fi
+    if [ "$1" = .venv ]; then
+        "$uv" pip install --quiet --python "$folder" --no-deps --editable "$ROOT"
+        "$ROOT/infra/images/headless.sh" "$folder"/lib/python3.*/site-packages
+    fi
     stamp_of "$1" >"$folder/.stamp"
 }
 

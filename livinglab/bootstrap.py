@@ -9,6 +9,7 @@ from livinglab.domain.errors import Invalid, unknown_name
 from livinglab.ports import Artifacts, Clock, Site, Store
 from livinglab.services.access import Access
 from livinglab.services.applications import Applications
+from livinglab.services.documents import Documents
 from livinglab.services.dossiers import Dossiers
 from livinglab.services.images import Images
 from livinglab.services.plans import Plans
@@ -68,6 +69,11 @@ class Lab:
     def applications(self) -> Applications:
         """Pilots."""
         return Applications(self.store, self.clock, self._unsigned)
+
+    @cached_property
+    def documents(self) -> Documents:
+        """Required evidence."""
+        return Documents(self.store, self.artifacts, self._unsigned)
 
     @cached_property
     def plans(self) -> Plans:

@@ -381,6 +381,10 @@ class Tx(Protocol):
         """Idempotent; `Conflict` if the name holds another digest."""
         ...
 
+    def put_document(self, document: Document) -> None:
+        """In place of whatever the name held."""
+        ...
+
     def documents(self, subject: str) -> tuple[Document, ...]: ...
     def append_log(self, attempt: str, role: str, offset: int, data: bytes) -> None:
         """Bytes that start at `offset`; what is already there is left as it is, and beyond a gap nothing is kept."""

@@ -44,6 +44,13 @@ SANDBOX: Json = {"id": "medicine-flchain", "version": 1, "title": "Ten-year mort
 
 PILOT: Json = {"id": PILOT_ID, "organisation": "startup", "sandbox": "medicine-flchain", "manifest": MANIFEST, "image": IMAGE["digest"],
          "state": "submitted", "created_at": AT}  # fmt: skip
+PILOT_DOCUMENT: Json = {"name": "intended-use", "media_type": "text/markdown", "digest": digest("8"), "size": 5120}
+REQUIRED_DOCUMENT: Json = {
+    "name": "intended-use", "title": "Intended use", "must_hold": "For whom the risk is predicted, by whom it is read, and what follows from it.",
+    "media_types": ["text/markdown", "application/pdf"], "max_bytes": 4 << 20, "attached": PILOT_DOCUMENT}  # fmt: skip
+CONTENTS: Json = {"text/markdown": "# Intended use\n", "text/plain": "Intended use\n", "application/pdf": "the bytes of a PDF",
+                  "application/json": {"intended use": "to be read by a physician"}}  # fmt: skip
+"""Media type → a document that has it."""
 PROPOSAL: Json = {"pilot": PILOT_ID, "objectives": ["Show that the risk model is calibrated in both sexes"], "valid_from": "2026-01-01",
             "valid_until": "2026-12-31"}  # fmt: skip
 PLAN_BODY: Json = {
@@ -71,6 +78,11 @@ WHY: Json = {
     "whose": None,
     "next": "A worker of that site takes it up.",
 }
+REPLAY: Json = {"ttc_threshold": 1.5, "lane_width": 3.5, "sizes": {"car": {"length": 4.6, "width": 1.8}}, "ego": {"length": 4.6, "width": 1.8},
+          "episodes": [{"id": "e0042", "family": "cut-in", "why": "0.89 s from a collision at the nearest", "preventable": True, "collision": None,
+                        "time": [0.0, 0.05], "x": [0.0, 1.4], "y": [0.0, 0.0], "angle": [0.0, 0.0], "speed": [28.0, 27.6],
+                        "acceleration": [-8.0, -8.0], "gap": [13.2, 12.6], "ttc": [0.92, 0.89],
+                        "others": [{"id": 0, "kind": "car", "frames": [0], "x": [18.1], "y": [1.2], "angle": [0.0]}]}]}  # fmt: skip
 DOCUMENT: Json = {"name": "verdict.json", "digest": digest("6"), "size": 2048}
 ENTRY: Json = {
     "sequence": 0,
@@ -92,6 +104,18 @@ def page(item: dict[str, Any]) -> dict[str, Any]:
 def answers(example: Any, status: int = 200, media_type: str = "application/json") -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses` with that example."""
     return {status: {"content": {media_type: {"example": example}}}}
+
+
+def answers_any_of(contents: Json) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` with an example per media type."""
+    return {200: {"content": {media_type: {"example": example} for media_type, example in contents.items()}}}
+
+
+def takes_any_of(contents: Json) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for a body that is read byte for byte, with an example per media type."""
+    return {"requestBody": {"required": True, "content": {
+        media_type: {"schema": {} if media_type == "application/json" else {"type": "string", "format": "binary"}, "example": example}
+        for media_type, example in contents.items()}}}  # fmt: skip
 
 
 def takes(media_type: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:

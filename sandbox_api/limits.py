@@ -1,5 +1,6 @@
 """Bounds on what a request may bring: counted as it comes, so that a length that lies helps nobody."""
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -10,19 +11,22 @@ from sandbox_api.errors import problem
 
 
 class BodyLimit:
-    """Refuses a body of more than `limit` bytes; paths in `larger` have limits of their own."""
+    """Refuses a body of more than `limit` bytes; paths that match a pattern in `larger` have limits of their own."""
 
     def __init__(self, app: ASGIApp, *, limit: int, larger: dict[str, int]) -> None:
         self.app = app
         self.limit = limit
-        self.larger = larger
+        self.larger = [(re.compile(pattern), most) for pattern, most in larger.items()]
+
+    def _limit_of(self, path: str) -> int:
+        return next((most for pattern, most in self.larger if pattern.fullmatch(path)), self.limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, counting."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit, seen, begun = self.larger.get(scope["path"], self.limit), 0, False
+        limit, seen, begun = self._limit_of(scope["path"]), 0, False
         error = TooLarge(f"the body has more than the {limit} bytes that this address takes.")
 
         async def counted() -> Message:

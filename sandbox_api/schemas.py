@@ -7,7 +7,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from livinglab.domain.access import Document
 from livinglab.domain.canonical import Digest
+from livinglab.domain.documents import MediaType, RequiredDocument
 from livinglab.domain.model import Moment
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Attempt, Failure, Run, RunState, Step
@@ -160,6 +162,36 @@ class DocumentView(BaseModel):
     name: str
     digest: Digest
     size: int
+
+
+class PilotDocumentView(BaseModel):
+    """A document that is attached to a pilot, by its digest."""
+
+    name: str
+    media_type: MediaType
+    digest: Digest
+    size: int
+
+    @classmethod
+    def of(cls, document: Document) -> "PilotDocumentView":
+        """The part that is shown."""
+        return cls.model_validate(document.model_dump(include=set(cls.model_fields)))
+
+
+class RequiredDocumentView(BaseModel):
+    """A document that the sandbox requires of a pilot, and what is attached for it."""
+
+    name: str
+    title: str
+    must_hold: str
+    media_types: list[MediaType]
+    max_bytes: int
+    attached: PilotDocumentView | None = None
+
+    @classmethod
+    def of(cls, demanded: RequiredDocument, document: Document | None) -> "RequiredDocumentView":
+        """Both in one."""
+        return cls.model_validate({**demanded.model_dump(), "attached": document and PilotDocumentView.of(document)})
 
 
 class EntryView(BaseModel):

@@ -85,9 +85,9 @@ class Parties(rehearsal.Parties):
         """A plan for a fresh pilot."""
         return self.plan_for(manifest(*entrypoint, **resources), signed=signed)
 
-    def plan_for(self, document: dict[str, Any], *, signed: bool = True) -> Plan:
-        """A plan for a pilot with this manifest."""
-        plan = self.propose(document, self.image, "to be tested")
+    def plan_for(self, document: dict[str, Any], *, signed: bool = True, evidence: rehearsal.Evidence | None = None) -> Plan:
+        """A plan for a pilot with this manifest, and with required evidence."""
+        plan = self.propose(document, self.image, "to be tested", evidence or {})
         return self.sign(plan) if signed else plan
 
     def run(self, *entrypoint: str, **resources: Any) -> Run:

@@ -17,7 +17,7 @@ while read -r source target; do
     sources+=("$ROOT/$source") targets+=("$target")
 done <"$context/app.list"
 lock="$context/requirements.lock"
-machinery=("$ROOT/infra/images/build.sh" "$ROOT/infra/images/base.sh")
+machinery=("$ROOT/infra/images/build.sh" "$ROOT/infra/images/base.sh" "$ROOT/infra/images/headless.sh")
 inputs=("$context/Dockerfile" "$context/app.list" "${sources[@]}" "${machinery[@]}")
 if [ -f "$lock" ]; then inputs+=("$lock"); fi
 hash="$(hash_of "${inputs[@]}" | cut -c1-16)"
@@ -41,6 +41,7 @@ install_packages() {
         "$(find_uv)" pip install --quiet --target "$folder.new" --link-mode copy --python-version 3.11 --python-platform "$(uname -m)-manylinux_2_28" \
             --no-deps --require-hashes --only-binary :all: -r "$lock" >&2
         find "$folder.new" -type d \( -name tests -o -name test -o -name include -o -name __pycache__ -o -name bin \) -prune -exec rm -rf {} +
+        "$ROOT/infra/images/headless.sh" "$folder.new"
         compile "$folder.new" /opt/lib
         mv "$folder.new" "$folder"
     fi

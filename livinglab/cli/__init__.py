@@ -22,10 +22,11 @@ COMMANDS = {
     "verdict": ("runs", "Show a run's verdict, criterion by criterion."),
     "why": ("runs", "Say why a run stands where it stands."),
     "logs": ("runs", "Print what a run's pilot wrote."),
+    "replay": ("replays", "Look at the worst moments of a driven run."),
     "cancel": ("runs", "Stop a run."),
     "dossier": ("plans", "Download a plan's evidence."),
     "verify": ("verify", "Check a dossier, offline."),
-    "pilot": ("pilots", "Check a pilot's manifest."),
+    "pilot": ("pilots", "Check a manifest; attach what is required; look at a pilot."),
     "sandbox": ("sandboxes", "Check, prepare and register a sandbox."),
     "key": ("keys", "Make and register signing keys."),
     "token": ("operators", "Issue, list and revoke tokens."),
@@ -45,6 +46,12 @@ def echo_chances(chances: list[dict[str, Any]]) -> None:
     for c in chances:
         shares = f"{c['passes']:.0%} PASS, {c['inconclusive']:.0%} INCONCLUSIVE, {c['fails']:.0%} FAIL"
         click.echo(f"In {c['simulations']} simulations: {shares}. {c['model']}")
+
+
+def echo_documents(documents: list[dict[str, Any]]) -> None:
+    """The required evidence that a plan froze: what signing it agrees to besides the rest."""
+    for d in documents:
+        click.echo(f"It freezes {d['name']} ({d['media_type']}) as {d['digest']}.")
 
 
 class _Lazy(click.Group):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livinglab.cli import echo_json
-from livinglab.cli.client import Client, as_json, remote
-from livinglab.domain.errors import Invalid
+from livinglab.cli.client import Client, address, as_json, remote
+from livinglab.domain.canonical import sha256
+from livinglab.domain.errors import Invalid, TooLarge
 
 if TYPE_CHECKING:
     from livinglab.domain.tasks import TaskFamily
@@ -60,7 +61,7 @@ def upload(client: Client, archive: Path, *, quiet: bool = False) -> str:
 
 @click.group()
 def pilot() -> None:
-    """Pilots before they are brought."""
+    """Pilots: before they are brought, and what is required of them."""
 
 
 @pilot.command()
@@ -91,3 +92,53 @@ def check(file: Path, spec_file: Path | None, *, as_json: bool) -> None:
 def _expected(family: "TaskFamily") -> str:
     """What a pilot of that family does, as the end of a sentence."""
     return f"; it answers by {family.protocol}" if family.interactive else f"; it writes /out/{family.output}.parquet or .csv"
+
+
+_KINDS = {".md": "text/markdown", ".pdf": "application/pdf", ".txt": "text/plain", ".json": "application/json"}
+
+
+@pilot.command()
+@click.argument("pilot_id", metavar="PILOT")
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--media-type", type=click.Choice(sorted(_KINDS.values())), help="What FILE is [default: by how its name ends].")
+@as_json
+@remote
+def attach(pilot_id: str, name: str, file: Path, media_type: str | None, client: Client, *, as_json: bool) -> None:
+    """Attach FILE to PILOT as the document NAME that its sandbox requires."""
+    from livinglab.domain.documents import MOST_BYTES
+
+    kind = media_type or _KINDS.get(file.suffix.lower())
+    if kind is None:
+        raise Invalid(f"the name of {file} does not say what it is (known: {', '.join(_KINDS)}).", hint="Say it by --media-type.")
+    if file.stat().st_size > MOST_BYTES:
+        raise TooLarge(f"{file} has more than the {MOST_BYTES} bytes that any sandbox takes.")
+    data = file.read_bytes()
+    document = client.send("PUT", address("pilots", pilot_id, "documents", name), data, kind)
+    if document["digest"] != sha256(data):
+        raise Invalid(f"the API took other bytes than those of {file}: it says {document['digest']}.", hint="Attach it again.")
+    if as_json:
+        echo_json(document)
+    else:
+        click.echo(f"{name} of {pilot_id} is {document['digest']} ({document['size']} bytes, {document['media_type']}).")
+
+
+@pilot.command()
+@click.argument("pilot_id", metavar="PILOT")
+@as_json
+@remote
+def show(pilot_id: str, client: Client, *, as_json: bool) -> None:
+    """Show a pilot, and the documents that are required of it."""
+    found = client.get(address("pilots", pilot_id))
+    documents = client.get(address("pilots", pilot_id, "documents"))
+    if as_json:
+        echo_json({**found, "documents": documents})
+        return
+    click.echo(f"{found['id']} of {found['organisation']} is {found['state']} in sandbox {found['sandbox']}.\nimage {found['image']}")
+    for document in documents:
+        there = document["attached"]
+        if there:
+            click.echo(f"{document['name']}: {there['digest']} ({there['size']} bytes, {there['media_type']})")
+        else:
+            kinds = " or ".join(document["media_types"])
+            click.echo(f"{document['name']}: missing. {document['title']}, {kinds}, at most {document['max_bytes']} bytes: {document['must_hold']}")

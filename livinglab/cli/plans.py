@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from livinglab.cli import echo_chances, echo_json
+from livinglab.cli import echo_chances, echo_documents, echo_json
 from livinglab.cli.client import Client, address, as_json, remote
 from livinglab.domain.canonical import parse_json, sha256
 from livinglab.domain.errors import EvidenceBroken, Invalid
@@ -35,6 +35,7 @@ def propose(pilot: str, objectives: tuple[str, ...], safeguards: tuple[str, ...]
         echo_json(made)
     else:
         click.echo(f"{made['body']['id']} is {made['state']}; both sides sign {made['digest']}.")
+        echo_documents(made["body"].get("documents", []))
         echo_chances(client.get(address("sandboxes", made["body"]["sandbox"]))["document"]["spec"]["chance"])
 
 
@@ -55,7 +56,10 @@ def show(plan_id: str, client: Client) -> None:
 @as_json
 @remote
 def sign(plan_id: str, key_file: Path, role: str, client: Client, *, as_json: bool) -> None:
-    """Sign a plan. The plan's own bytes are fetched and digested here: what is signed is what was read, not what the server says of it."""
+    """Sign a plan. The plan's own bytes are fetched and digested here: what is signed is what was read, not what the server says of it.
+
+    The digests of the required evidence that the plan freezes are printed: compare them with the documents that you have.
+    """
     from livinglab.domain.plan import PlanBody
     from livinglab.domain.sandbox import Role
     from livinglab.evidence.agreement import sign_plan
@@ -72,6 +76,7 @@ def sign(plan_id: str, key_file: Path, role: str, client: Client, *, as_json: bo
         echo_json(signed)
     else:
         click.echo(f"{organisation} signed {sha256(data)[:19]}… as {role}; {plan_id} is {signed['state']}.")
+        echo_documents([d.model_dump() for d in body.documents])
 
 
 @click.command()

@@ -86,12 +86,15 @@ def _perform(play: "Play", console: "Console", keep: Path | None, *, logs: bool,
 
 def _read(pilot: Path, sandbox: Path, pilot_image: Path | None, harness_image: Path | None, console: "Console") -> "Play":
     """The folders' documents, which must fit each other, and the images."""
-    from livinglab.rehearsal.rehearsal import Play, read_documents
+    from livinglab.rehearsal.rehearsal import Play, find_evidence, read_documents
 
     spec, manifest = read_documents(load_yaml(_there(sandbox / "sandbox.yaml")), load_yaml(_there(pilot / "pilot.yaml")))
+    evidence, missing = find_evidence(spec, pilot)
+    for name in missing:
+        console.print(f"{name} is not in {pilot}: at the authority, no plan is proposed without it. Here something stands in for it.", style="yellow")
     harness = harness_image or _built(f"harness-{sandbox.resolve().name}", sandbox / "harness", "--harness-image", console)
     image = pilot_image or _built(f"pilot-{pilot.resolve().name}", pilot, "--pilot-image", console)
-    return Play(spec=spec, manifest=manifest, script=sandbox / "data" / "make.py", harness=harness, pilot=image)
+    return Play(spec=spec, manifest=manifest, evidence=evidence, script=sandbox / "data" / "make.py", harness=harness, pilot=image)
 
 
 def _there(file: Path) -> Path:

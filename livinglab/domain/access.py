@@ -73,7 +73,7 @@ class Event(Frozen):
 
 
 class Document(Frozen):
-    """A stored document of an attempt or plan: bytes by digest, under a name."""
+    """A stored document of an attempt or a pilot: bytes by digest, under a name."""
 
     subject: str
     name: str

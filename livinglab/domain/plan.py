@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from livinglab.domain.canonical import Digest, canonical, sha256
+from livinglab.domain.documents import FrozenDocument
 from livinglab.domain.errors import Conflict
 from livinglab.domain.model import Frozen, Moment, Slug
 from livinglab.domain.sandbox import Role
@@ -33,6 +34,8 @@ class PlanBody(Frozen):
     commitment: Digest
     pilot_image: Digest
     manifest: Digest
+    documents: tuple[FrozenDocument, ...] = Field(default=(), exclude_if=lambda documents: not documents)
+    """The required evidence, by name; left out where the specification requires none."""
     measured_runs: int = Field(ge=1, le=100)
     replicates: int = Field(ge=200)
     sites: tuple[Slug, ...] = Field(min_length=1)

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 
 from livinglab.domain.canonical import Digest, digest_of
 from livinglab.domain.criteria import CriteriaSet, Criterion, check_criteria
-from livinglab.domain.errors import Invalid
+from livinglab.domain.documents import RequiredDocument
+from livinglab.domain.errors import Invalid, unknown_name
 from livinglab.domain.families import FAMILIES, task_family
 from livinglab.domain.isolation import IsolationProfile, Resources
 from livinglab.domain.model import Frozen, Slug
@@ -157,6 +158,8 @@ class SandboxSpec(Frozen):
     legal: LegalProfile = LegalProfile()
     disclosure: Disclosure = Disclosure()
     sites: tuple[Slug, ...] = ("docker",)
+    required_evidence: tuple[RequiredDocument, ...] = Field(default=(), max_length=16, exclude_if=lambda required: not required)
+    """What a pilot must bring before a plan. Left out where there is none: specifications older than the field keep their digests."""
 
     def model_post_init(self, _context: object, /) -> None:
         """Reject what nothing could measure; the message names the place."""
@@ -173,10 +176,20 @@ class SandboxSpec(Frozen):
             msg = "a slice of the twin cohort needs `data.twin: true` and `harness.prepare: true`."
             raise Invalid(msg, where="slices")
         check_criteria(self.criteria, self.family, set(self.slices), set(self.baselines))
+        self._check_required_evidence()
         for index, chance in enumerate(self.chance):
             if chance.criteria != self.frozen_criteria().digest:
                 msg = f"simulated for other criteria than these, whose digest is {self.frozen_criteria().digest}."
                 raise Invalid(msg, where=f"chance[{index}].criteria", hint=f"Simulate it again: {chance.source}")
+
+    def _check_required_evidence(self) -> None:
+        names = [document.name for document in self.required_evidence]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise Invalid(f"{name!r} is demanded twice.", where=f"required_evidence[{index}].name")
+        for index, criterion in enumerate(self.criteria):
+            for name in set(criterion.required_evidence) - set(names):
+                raise unknown_name("required evidence", name, names, where=f"criteria[{index}].required_evidence")
 
     @property
     def family(self) -> TaskFamily:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from livinglab.domain.canonical import canonical, sha256
+from livinglab.domain.documents import MediaType
 from livinglab.evidence.ledger import Entry
 from livinglab.evidence.report import render
 
@@ -24,7 +25,11 @@ PLAN, RELEASE, WITHHELD, PROOF, CHECKPOINT, PAGE = (
     "checkpoint.dsse.json",
     "report.html",
 )
+REQUIRED = "required/"
+"""The folder of the required evidence that the plan froze."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+_FORMATS = {"html": "text/html", "pem": "application/x-pem-file", **{kind.suffix: kind.value for kind in MediaType}}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class DossierContents:
     """Everything that goes in, as the bytes that were digested and signed.
 
     Args:
-        documents: `<attempt>/<name>` → bytes; `withheld`: the same names → digest, of what is kept from the reader.
+        documents: `<attempt>/<name>` → bytes; `required`: file → bytes of the documents that the plan froze.
+        withheld: `<attempt>/<name>` or `required/<file>` → digest, of what is kept from the reader.
         checkpoint: the signed envelope; `leaf_index`, `leaf_salt` and `proof` show that the chain's head is under its root.
         public_keys: key id → PEM, for information: whom to trust is the reader's own decision.
     """
@@ -47,6 +53,7 @@ class DossierContents:
     leaf_salt: bytes
     proof: list[bytes]
     public_keys: dict[str, bytes] = field(default_factory=dict)
+    required: dict[str, bytes] = field(default_factory=dict)
 
 
 def write_dossier(path: Path, contents: DossierContents) -> str:
@@ -79,6 +86,7 @@ def _files(c: DossierContents) -> dict[str, bytes]:
         files[f"ledger/{number:06d}.entry.json"] = entry.data
         files[f"ledger/{number:06d}.body.json"] = entry.body
     files |= {f"documents/{name}": data for name, data in c.documents.items()}
+    files |= {f"{REQUIRED}{name}": data for name, data in c.required.items()}
     files |= {f"keys/{key_id}.pem": pem for key_id, pem in c.public_keys.items()}
     return files
 
@@ -104,4 +112,4 @@ def _metadata(c: DossierContents, files: dict[str, bytes]) -> bytes:
 
 
 def _format(name: str) -> str:
-    return {"html": "text/html", "pem": "application/x-pem-file"}.get(name.rpartition(".")[2], "application/json")
+    return _FORMATS.get(name.rpartition(".")[2], "application/json")

@@ -26,10 +26,20 @@ def render(plan: bytes, release: bytes, documents: dict[str, bytes], withheld: d
     criteria = {c["id"]: c for c in spec["criteria"]}
     judged = sorted(name for name in documents if name.endswith("/verdict.json"))
     parts += [_verdict(name.partition("/")[0], json.loads(documents[name]), criteria) for name in judged]
+    if body.get("documents"):
+        titles = {d["name"]: d["title"] for d in spec.get("required_evidence", ())}
+        brought = {f"{titles.get(d['name'], d['name'])} ({d['media_type']})": d["digest"] for d in body["documents"]}
+        parts.append(
+            f"<h2>Required evidence</h2><p>What the participant brought and both sides signed; people judge what it says.</p>{_by_digest(brought)}"
+        )
     if withheld:
-        rows = "".join(f"<tr><td>{_e(name)}</td><td><code>{_e(digest)}</code></td></tr>" for name, digest in sorted(withheld.items()))
-        parts.append(f"<h2>Withheld</h2><p>Known by digest only.</p><table><tr><th>document</th><th>digest</th></tr>{rows}</table>")
+        parts.append(f"<h2>Withheld</h2><p>Known by digest only.</p>{_by_digest(withheld)}")
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Dossier</title><style>{_STYLE}</style><body>{"".join(parts)}</body></html>\n'
+
+
+def _by_digest(documents: dict[str, str]) -> str:
+    rows = "".join(f"<tr><td>{_e(name)}</td><td><code>{_e(digest)}</code></td></tr>" for name, digest in sorted(documents.items()))
+    return f"<table><tr><th>document</th><th>digest</th></tr>{rows}</table>"
 
 
 def _e(value: object) -> str:

@@ -5,9 +5,6 @@ Every problem says what and where. Hostile input is a problem too, never an exce
 
 import hashlib
 import hmac
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,19 +15,17 @@ from livinglab.domain.errors import EvidenceBroken, LivingLabError
 from livinglab.domain.families import task_family
 from livinglab.evidence import dossier as names
 from livinglab.evidence import dsse, merkle, statements
+from livinglab.evidence.archive import Unreadable, read_archive
 from livinglab.evidence.attempts import Runs, Stated, Told
 from livinglab.evidence.keys import key_id_of
 from livinglab.evidence.ledger import Entry, Problem, check_chain
 from livinglab.evidence.policy import PREDICATES, TrustPolicy
+from livinglab.evidence.required import check_required
 
-MAX_FILES = 20_000
-MAX_BYTES = 512 << 20
 _KIND_OF = {predicate: kind for kind, predicate in statements.KINDS.items()}
 _FIXED = frozenset({names.PLAN, names.RELEASE, names.WITHHELD, names.PROOF, names.CHECKPOINT, names.PAGE, names.METADATA, names.MANIFEST})
 _NO_DOCUMENTS = frozenset({"plan", "pilot", "harness", "criteria"})
 """What statements are about, besides the documents of their attempt."""
-_LOCAL = struct.Struct("<4s5H3I2H")
-_END = struct.Struct("<4s4H2IH")
 
 
 @dataclass
@@ -60,78 +55,12 @@ def verify(path: Path, policy: TrustPolicy, head: str | None = None) -> Report:
     """
     report = Report()
     try:
-        _Check(report, policy, _read(path, report)).everything(head)
-    except _Hopeless:
+        _Check(report, policy, read_archive(path, report.add)).everything(head)
+    except Unreadable:
         pass
     except (LivingLabError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         report.add(str(path), f"it is not a dossier that can be understood ({type(error).__name__}: {str(error)[:200]})")
     return report
-
-
-class _Hopeless(Exception):
-    """Nothing more can be checked; the problem is in the report."""
-
-
-def _read(path: Path, report: Report) -> dict[str, bytes]:
-    """The archive's files, bounded, each name once and plain, and nothing else in it."""
-    files: dict[str, bytes] = {}
-    left = MAX_BYTES
-    if path.stat().st_size > MAX_BYTES:
-        report.add(path.name, f"it is larger than {MAX_BYTES} bytes")
-        raise _Hopeless
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if len(archive.infolist()) > MAX_FILES:
-                report.add(path.name, f"it has more than {MAX_FILES} files")
-                raise _Hopeless
-            for member in archive.infolist():
-                name = member.filename
-                if not _plain(member):
-                    report.add(name, "it is not a plain file within the archive")
-                    continue
-                if name in files:
-                    report.add(name, "it is there twice")
-                    continue
-                with archive.open(member) as stream:
-                    data = stream.read(left + 1)
-                left -= len(data)
-                if left < 0:
-                    report.add(name, f"the archive unpacks to more than {MAX_BYTES} bytes")
-                    raise _Hopeless
-                files[name] = data
-            if not _seamless(path, archive):
-                report.add(path.name, "it holds bytes besides its files: other programs may see other files in it")
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, zlib.error, struct.error) as error:
-        report.add(path.name, f"it cannot be unpacked ({error})")
-        raise _Hopeless from error
-    return files
-
-
-def _plain(member: zipfile.ZipInfo) -> bool:
-    """A file, no link or folder, that unpacks below wherever it is unpacked, by a method that every program knows."""
-    name = member.filename
-    inside = not name.startswith("/") and ".." not in name.split("/") and "\\" not in name and not member.is_dir()
-    usual = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    return inside and usual and (member.external_attr >> 16) & 0o170000 in (0, 0o100000)
-
-
-def _seamless(path: Path, archive: zipfile.ZipFile) -> bool:
-    """Is every byte one of a file that the directory lists, or of the directory? And do the files' own headers say what it says?
-
-    Programs differ in which of the two they believe, and in what they make of bytes before, between and after.
-    """
-    place, data = 0, path.read_bytes()
-    for member in sorted(archive.infolist(), key=lambda m: m.header_offset):
-        _sig, _v, flags, method, _time, _date, crc, packed, size, name, extra = _LOCAL.unpack_from(data, place)
-        told = (place, flags, method, crc, packed, size, extra, b"", b"")
-        listed = (member.header_offset, member.flag_bits, member.compress_type, member.CRC, member.compress_size, member.file_size, 0, member.extra,
-                  member.comment)  # fmt: skip
-        if told != listed:
-            return False
-        place += _LOCAL.size + name + packed
-    signature, *_disks, total, size, start, comment = _END.unpack(data[-_END.size :])
-    directory = (signature, total, comment) == (b"PK\5\6", len(archive.infolist()), 0) and start == place == archive.start_dir
-    return directory and place + size + _END.size == len(data)
 
 
 class _Check:
@@ -150,7 +79,7 @@ class _Check:
             if name not in self.files:
                 self.report.add(name, "it is missing")
         if self.report.problems and any(p.what == "it is missing" for p in self.report.problems):
-            raise _Hopeless
+            raise Unreadable
         self.withheld = parse_json(self.files[names.WITHHELD])
         self.plan = parse_json(self.files[names.PLAN])
         self.plan_digest = sha256(self.files[names.PLAN])
@@ -168,8 +97,11 @@ class _Check:
             self.report.add("ledger", f"several labs signed it ({', '.join(sorted(self.labs))}): one does not speak for another")
         self._check_runs()
         self._check_documents()
+        self.report.problems += check_required(self.plan, self.release["spec"], self.files, self.withheld)
         self._check_head(head)
         self.report.facts["entries"] = len(self.entries)
+        if self.plan.get("documents"):
+            self.report.facts["required evidence"] = {d["name"]: d["digest"] for d in self.plan["documents"]}
         self.report.facts["visibility"] = self.release["spec"]["data"]["visibility"]
         self._check_names()
         self._check_pages()
@@ -195,7 +127,7 @@ class _Check:
         for name, data in self.files.items():
             if name in keys and key_id_of(data) != keys[name]:
                 self.report.add(name, "it is not the key that its name says")
-            elif not name.startswith("documents/") and name not in known:
+            elif not name.startswith(("documents/", names.REQUIRED)) and name not in known:
                 self.report.add(name, "it does not belong here: no part of a dossier, and no key of somebody trusted, has this name")
 
     def _check_pages(self) -> None:
@@ -395,7 +327,7 @@ class _Check:
         for name, digest in self.withheld.items():
             if named.get(name, digest) != digest:
                 self.report.add(names.WITHHELD, f"the digest that it gives for {name} is not the one that was signed")
-            if name.partition("/")[0] not in attempts:
+            if name.partition("/")[0] not in attempts and not name.startswith(names.REQUIRED):
                 self.report.add(names.WITHHELD, f"it lists {name}, of an attempt that nothing is stated about")
         for name in named:
             if name.partition("/")[2] not in _NO_DOCUMENTS and name not in documents and name not in self.withheld:

@@ -110,6 +110,7 @@ class Peer:
         self._names = {action.name for action in actions}
         self._buffer = bytearray()
         self._episode, self._episodes, self._where = "", 0, "at the greeting"
+        self._encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
         self._decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer)
 
     def greet(self, task: dict[str, Any]) -> None:
@@ -176,7 +177,7 @@ class Peer:
         raise Left(f"{self._where}: the pilot closed the connection; it is expected to stay until the lab says bye.")
 
     def _send(self, message: dict[str, Any], limit: float) -> None:
-        body = json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
+        body = self._encoder.encode(message).encode()
         if len(body) > MAX_FRAME:
             msg = f"a message of {len(body)} bytes is more than the protocol's {MAX_FRAME}."
             raise ValueError(msg)

@@ -25,6 +25,9 @@ from livinglab.services.runs import RunRequest
 LAB, SITE = "lab", "docker"
 _CHUNK = 1 << 20
 
+Evidence = dict[str, tuple[str, bytes]]
+"""Required document → media type and bytes."""
+
 
 @dataclass
 class Parties:
@@ -64,9 +67,11 @@ class Parties:
         bindings = place_data(FileVault(self.lab.settings.vault_path), script, secret)
         return self.lab.sandboxes.register(self.authority, {"spec": spec, "harness_image": harness, **bindings})
 
-    def propose(self, manifest: dict[str, Any], image: str, objective: str) -> Plan:
-        """A plan for a pilot that is brought with this manifest and image, for today and tomorrow."""
+    def propose(self, manifest: dict[str, Any], image: str, objective: str, evidence: Evidence) -> Plan:
+        """A plan, for today and tomorrow, for a pilot that is brought with this manifest, image and required evidence."""
         pilot, today = self.lab.applications.submit(self.participant, manifest, image), self.lab.clock.now().date()
+        for name, (media_type, data) in evidence.items():
+            self.lab.documents.attach(self.participant, pilot.id, name, media_type, [data])
         days = {"valid_from": today.isoformat(), "valid_until": (today + timedelta(days=1)).isoformat()}
         return self.lab.plans.propose(self.participant, {"pilot": pilot.id, "objectives": [objective], **days})
 

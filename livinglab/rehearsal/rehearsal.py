@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from livinglab.domain.access import Document, Event
+from livinglab.domain.documents import MediaType
 from livinglab.domain.errors import Conflict, PlatformFault
 from livinglab.domain.pilot import PilotManifest
 from livinglab.domain.run import Run
 from livinglab.domain.sandbox import Role, SandboxSpec
 from livinglab.domain.verdict import SetVerdict
-from livinglab.rehearsal.parties import Parties, carry
+from livinglab.rehearsal.parties import Evidence, Parties, carry
 from livinglab.services.applications import check_fits
 from livinglab.services.sandboxes import parse
 
 POLL = 0.1
 """Seconds between two looks at what happened."""
 _LOG = 256 << 10  # bytes at a look
+_TEXT = b"This stands in for a document, in a rehearsal.\n"
+_STANDS_IN = {MediaType.MARKDOWN: _TEXT, MediaType.TEXT: _TEXT, MediaType.PDF: b"%PDF-", MediaType.JSON: b"{}"}
 
 
 @dataclass(frozen=True)
 class Play:
-    """What is rehearsed: a specification and a manifest that fit, the script that makes the data, and two images' archives."""
+    """What is rehearsed: a specification and a manifest that fit, required evidence, the script that makes the data, and two images' archives."""
 
     spec: SandboxSpec
     manifest: PilotManifest
+    evidence: Evidence
     script: Path
     harness: Path
     pilot: Path
@@ -39,6 +43,21 @@ def read_documents(spec: dict[str, Any], manifest: dict[str, Any]) -> tuple[Sand
     read = parse(SandboxSpec, spec, "specification"), parse(PilotManifest, manifest, "manifest")
     check_fits(read[1], read[0])
     return read
+
+
+def find_evidence(spec: SandboxSpec, folder: Path) -> tuple[Evidence, tuple[str, ...]]:
+    """What the sandbox requires, by files of the documents' names (with `-` or `_`) in the pilot's folder, and the names of what is not there.
+
+    For that, something stands in: a rehearsal needs no document, and what it is is for people to judge.
+    """
+    evidence, missing = {}, []
+    for required in spec.required_evidence:
+        names = [(kind, f"{name}.{kind.suffix}") for kind in required.media_types for name in (required.name, required.name.replace("-", "_"))]
+        kind, data = next(((kind, (folder / file).read_bytes()) for kind, file in names if (folder / file).is_file()), (required.media_types[0], b""))
+        if not data:
+            missing.append(required.name)
+        evidence[required.name] = (kind.value, data or _STANDS_IN[kind])
+    return evidence, tuple(missing)
 
 
 @dataclass(frozen=True)
@@ -58,7 +77,8 @@ class Rehearsal:
         """
         harness, pilot = parties.upload(Role.AUTHORITY, play.harness), parties.upload(Role.PARTICIPANT, play.pilot)
         parties.register(play.spec.model_dump(mode="json"), harness, play.script)
-        plan = parties.sign(parties.propose(play.manifest.model_dump(mode="json"), pilot, "A rehearsal, which counts for nothing"))
+        proposed = parties.propose(play.manifest.model_dump(mode="json"), pilot, "A rehearsal, which counts for nothing", play.evidence)
+        plan = parties.sign(proposed)
         return cls(parties, parties.request(plan))
 
     def follow(self, heard: Callable[[bytes], None]) -> Generator[Event]:

@@ -3,11 +3,12 @@
 from datetime import date
 
 from livinglab.domain.canonical import digest_of
-from livinglab.domain.pilot import PilotState
+from livinglab.domain.pilot import Pilot, PilotState
 from livinglab.domain.plan import Plan
 from livinglab.domain.run import Run
 from livinglab.domain.sandbox import Release
 from livinglab.ports import Tx
+from livinglab.services.documents import attached
 
 
 def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None = None) -> tuple[str, ...]:
@@ -26,6 +27,7 @@ def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None
     if pilot.state is not PilotState.ACTIVE:
         reasons.append(f"the pilot is {pilot.state}")
     reasons += _digests_that_differ(plan, pilot.image, pilot.manifest.digest, release)
+    reasons += _documents_that_differ(tx, plan, pilot, release)
     missing = sorted(set(release.spec.legal.approvals))
     if missing:
         reasons.append(f"approvals are missing: {', '.join(missing)}")
@@ -56,3 +58,15 @@ def _digests_that_differ(plan: Plan, image: str, manifest: str, release: Release
         "the replicate count": (spec.harness.replicates, body.replicates),
     }
     return [f"{what} is {now}, the plan says {signed}" for what, (now, signed) in pairs.items() if now != signed]
+
+
+def _documents_that_differ(tx: Tx, plan: Plan, pilot: Pilot, release: Release) -> list[str]:
+    """The required evidence as it is attached now, against what both sides signed."""
+    there, frozen = attached(tx, pilot), {d.name: d.digest for d in plan.body.documents}
+    demanded = {d.name for d in release.spec.required_evidence}
+    reasons = [f"the plan freezes no document {name!r}, which the sandbox requires" for name in sorted(demanded - set(frozen))]
+    for name, signed in frozen.items():
+        now = there[name].digest if name in there else "not there"
+        if now != signed:
+            reasons.append(f"the document {name!r} is {now}, the plan says {signed}")
+    return reasons

@@ -7,12 +7,21 @@ from livinglab.domain.access import Caller, Document, LedgerRow
 from livinglab.domain.errors import Conflict
 from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.evidence import merkle
-from livinglab.evidence.dossier import DossierContents, write_dossier
+from livinglab.evidence.dossier import REQUIRED, DossierContents, write_dossier
 from livinglab.evidence.ledger import Entry
 from livinglab.ports import Artifacts, Store, Tx
+from livinglab.services.documents import may_read
 from livinglab.services.plans import visible_plan
 
-EVIDENCE = ("measurements.json", "verdict.json", "isolation-prepare.json", "isolation-pilot.json", "isolation-decode.json", "isolation-measure.json")
+EVIDENCE = (
+    "measurements.json",
+    "verdict.json",
+    "isolation-prepare.json",
+    "isolation-pilot.json",
+    "isolation-drive.json",
+    "isolation-decode.json",
+    "isolation-measure.json",
+)
 """The documents of an attempt whose bytes a dossier carries; of all others it carries the digest."""
 
 
@@ -47,10 +56,15 @@ class Dossiers:
             documents = self._documents(tx, plan.id)
             keys = {s.key_id: key.pem.encode() for s in plan.signatures if (key := tx.key(s.key_id))}
         may_see = _visible_names(release, caller)
+        # By the plan's digests, not by what is attached now: after an amended plan that may be something else.
+        required = {document.file: document.digest for document in plan.body.documents}
+        may_read_required = may_read(caller, plan.body.participant, plan.body.sandbox)
         contents = DossierContents(
             plan=body, release=document, ledger=[Entry(data=r.entry, digest=r.digest, body=r.body) for r in rows],
             documents={_name(d): self.artifacts.read(d.digest) for d in documents if d.name in may_see},
-            withheld={_name(d): d.digest for d in documents if d.name not in may_see},
+            required={file: self.artifacts.read(digest) for file, digest in required.items() if may_read_required},
+            withheld={_name(d): d.digest for d in documents if d.name not in may_see}
+            | {f"{REQUIRED}{file}": digest for file, digest in required.items() if not may_read_required},
             checkpoint=checkpoint.envelope, leaf_index=leaf.index, leaf_salt=leaf.salt,
             proof=merkle.inclusion_proof([item.leaf for item in tree[: checkpoint.size]], leaf.index), public_keys=keys)  # fmt: skip
         return write_dossier(path, contents)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from livinglab.domain.access import Caller
 from livinglab.domain.canonical import digest_of
+from livinglab.domain.documents import FrozenDocument
 from livinglab.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from livinglab.domain.model import Frozen, Slug
 from livinglab.domain.pilot import Pilot, PilotState
@@ -16,6 +17,7 @@ from livinglab.domain.sandbox import Release, Role
 from livinglab.evidence import dsse, statements
 from livinglab.ports import Clock, Store, Tx
 from livinglab.services.applications import overseen, sees, visible_pilot
+from livinglab.services.documents import freeze_documents, open_plan
 from livinglab.services.ids import new_id
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.sandboxes import newest, parse
@@ -46,7 +48,8 @@ class Plans:
 
         Raises:
             Invalid: the proposal asks for what the sandbox does not offer.
-            NotFound: no such pilot for this caller. Conflict: the pilot is past that.
+            NotFound: no such pilot for this caller.
+            Conflict: required evidence is missing, the pilot has a plan that is not over, or it is past that.
         """
         proposal = parse(Proposal, document, "plan")
         now = self.clock.now()
@@ -54,14 +57,23 @@ class Plans:
             pilot = visible_pilot(tx, caller, proposal.pilot)
             caller.need(pilot.sandbox, Role.PARTICIPANT, Role.AUTHORITY)
             release, authority = newest(tx, pilot.sandbox)
-            body = freeze(proposal, pilot, release, authority, new_id("pln", now))
+            self._negotiate(tx, pilot)
+            documents = freeze_documents(tx, pilot, release.spec.required_evidence)
+            body = freeze(proposal, pilot, release, authority, documents, new_id("pln", now))
             data, digest = body.encode()
             plan = Plan(body=body, digest=digest, created_at=now)
-            negotiating = pilot.to(PilotState.PLAN_NEGOTIATION)
-            tx.update_pilot(negotiating, pilot)
             tx.add_plan(plan, data)
             self.recorder.transition(tx, plan_subject(plan), "plan-proposed", {"plan": digest, "version": body.version, "by": caller.organisation})
         return plan
+
+    def _negotiate(self, tx: Tx, pilot: Pilot) -> None:
+        """Bring the pilot into negotiation, unless it is there still because a plan was terminated before it was agreed."""
+        current = open_plan(tx, pilot)
+        if current:
+            msg = f"pilot {pilot.id} has plan {current.id}, which is {current.state}."
+            raise Conflict(msg, hint="Another can be proposed once the authority has terminated one that is not agreed.")
+        if pilot.state is not PilotState.PLAN_NEGOTIATION:
+            tx.update_pilot(pilot.to(PilotState.PLAN_NEGOTIATION), pilot)
 
     def sign(self, caller: Caller, id_: str, envelope: bytes) -> Plan:
         """Take one side's signature. The second one brings the plan, and the pilot, into force.
@@ -151,7 +163,7 @@ class Plans:
             return tx.plans(pilot=pilot, organisation=caller.organisation, sandboxes=overseen(caller), after=after, limit=limit)
 
 
-def freeze(proposal: Proposal, pilot: Pilot, release: Release, authority: str, id_: str) -> PlanBody:
+def freeze(proposal: Proposal, pilot: Pilot, release: Release, authority: str, documents: tuple[FrozenDocument, ...], id_: str) -> PlanBody:
     """Everything that a run will be held to, by digest; `Invalid` where the proposal asks for more than the sandbox offers."""
     spec = release.spec
     measured_runs = proposal.measured_runs or spec.quota.measured_runs
@@ -173,7 +185,7 @@ def freeze(proposal: Proposal, pilot: Pilot, release: Release, authority: str, i
         id=id_, pilot=pilot.id, participant=pilot.organisation, authority=authority, sandbox=spec.id, release=release.digest,
         specification=spec.digest, criteria=spec.frozen_criteria(measured_runs).digest, isolation=digest_of(spec.isolation),
         harness_image=release.harness_image, participant_data=release.participant_data.digest, hidden_data=release.hidden_data.digest,
-        commitment=release.commitment, pilot_image=pilot.image, manifest=pilot.manifest.digest, measured_runs=measured_runs,
+        commitment=release.commitment, pilot_image=pilot.image, manifest=pilot.manifest.digest, documents=documents, measured_runs=measured_runs,
         replicates=spec.harness.replicates, sites=sites, objectives=proposal.objectives, safeguards=proposal.safeguards,
         valid_from=proposal.valid_from, valid_until=proposal.valid_until)  # fmt: skip
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from livinglab.domain.access import Caller, Document, Event
 from livinglab.domain.canonical import digest_of
-from livinglab.domain.errors import Conflict, Forbidden, NotFound, Refused
+from livinglab.domain.errors import Conflict, Forbidden, NotFound, PlatformFault, Refused
 from livinglab.domain.model import Frozen, Slug
+from livinglab.domain.replay import REPLAY_LIMIT, Replay
 from livinglab.domain.run import Attempt, Cause, Failure, JournalEntry, Run, RunState
 from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
@@ -153,6 +156,27 @@ class Runs:
             document = self._document(tx, run, "measurements.json")
         return MeasurementFile.model_validate_json(self.artifacts.read(document.digest)).measurements
 
+    def replay(self, caller: Caller, id_: str) -> Replay:
+        """The worst moments of a driven run; `Forbidden` for those whom the specification shows no plots.
+
+        Raises:
+            NotFound: the run left none (yet).
+            PlatformFault: what the harness wrote is none.
+        """
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            require_channel(tx, caller, run, Channel.PLOTS)
+            document = self._document(tx, run, "measure/replay.json")
+        try:
+            if document.size <= REPLAY_LIMIT:
+                return Replay.model_validate_json(self.artifacts.read(document.digest))
+            fault = f"it has more than {REPLAY_LIMIT} bytes"
+        except ValidationError as error:
+            first = error.errors()[0]
+            fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        msg = f"the harness's replay of run {run.id} is not what it should be: {fault}."
+        raise PlatformFault(msg)
+
     def why(self, caller: Caller, id_: str) -> Why:
         """Why the run stands where it stands, for whoever may see it."""
         with self.store.transaction(read_only=True) as tx:
@@ -172,7 +196,7 @@ class Runs:
             for document in tx.documents(attempt.id):
                 if document.name == name:
                     return document
-        msg = f"run {run.id} has no {name.removesuffix('.json')}: it is {run.state}."
+        msg = f"run {run.id} has no {name.rpartition('/')[2].removesuffix('.json')}: it is {run.state}."
         raise NotFound(msg, hint=run.failure.sentence if run.failure else None)
 
 

@@ -50,6 +50,9 @@ class RecordTables(Tables):
             msg = f"{document.name} of {document.subject} is already {known.digest}."
             raise Conflict(msg)
 
+    def put_document(self, document: Document) -> None:
+        self.put(t.documents, {"subject": document.subject, "name": document.name}, doc=document.model_dump_json())
+
     def documents(self, subject: str) -> tuple[Document, ...]:
         return self.many(Document, sa.select(t.documents.c.doc).where(t.documents.c.subject == subject).order_by(t.documents.c.name))
 

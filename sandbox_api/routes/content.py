@@ -1,10 +1,8 @@
 """Sandboxes, images, keys and pilots."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
-import anyio.from_thread
-import anyio.to_thread
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Request, Response
 
 from livinglab.domain.access import PublicKey
@@ -13,6 +11,7 @@ from livinglab.domain.sandbox import Release
 from sandbox_api import examples
 from sandbox_api.auth import TheCaller, TheLab
 from sandbox_api.schemas import After, ImageView, KeyView, Page, PageSize, PilotSubmission, SandboxView, page_of
+from sandbox_api.streaming import chunks_of
 
 router = APIRouter()
 
@@ -45,19 +44,7 @@ def get_sandbox(lab: TheLab, _caller: TheCaller, sandbox: str) -> SandboxView:
     "application/x-tar", {"type": "string", "format": "binary"}, "the bytes that `docker save IMAGE` writes"))  # fmt: skip
 async def upload_image(lab: TheLab, caller: TheCaller, request: Request) -> ImageView:
     """Upload an image as an archive (`docker save`), streamed; the answer has the digest by which it is known from then on."""
-    stream = request.stream()
-
-    async def next_chunk() -> bytes:
-        async for chunk in stream:
-            if chunk:
-                return chunk
-        return b""
-
-    def chunks() -> Iterator[bytes]:
-        while chunk := anyio.from_thread.run(next_chunk):
-            yield chunk
-
-    image = await anyio.to_thread.run_sync(lambda: lab.images.upload(caller, chunks()))
+    image = await run_sync(lambda: lab.images.upload(caller, chunks_of(request)))
     return ImageView(digest=image.digest, size=image.size)
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from livinglab.bootstrap import Lab
 from livinglab.domain.access import Caller, Event
+from livinglab.domain.replay import Replay
 from livinglab.domain.run import Run
 from livinglab.domain.verdict import Measurement
 from livinglab.services.why import Why
@@ -94,6 +95,12 @@ def get_verdict(lab: TheLab, caller: TheCaller, run: str) -> VerdictView:
 def get_measurements(lab: TheLab, caller: TheCaller, run: str) -> list[Measurement]:
     """What the harness measured, for those whom the specification shows values."""
     return list(lab.runs.measurements(caller, run))
+
+
+@router.get("/{run}/replay", responses=examples.answers(examples.REPLAY))
+def get_replay(lab: TheLab, caller: TheCaller, run: str) -> Replay:
+    """The worst moments of a driven run, step by step, for those whom the specification shows plots."""
+    return lab.runs.replay(caller, run)
 
 
 @router.get("/{run}/documents", responses=examples.answers([examples.DOCUMENT]))

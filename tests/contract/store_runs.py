@@ -220,6 +220,16 @@ class StoreRunsSuite(WithStore):
         with pytest.raises(Conflict, match="one of a"), store.transaction() as tx:
             tx.add_document(document("a", "one", 2))
 
+    def test_a_document_that_is_put_is_in_place_of_the_one_before(self, store: SqlStore) -> None:
+        def document(subject: str, of: object) -> Document:
+            return Document(subject=subject, name="case", media_type="text/plain", digest=r.digest(of), size=1)
+
+        with store.transaction() as tx:
+            for subject, of in (("a", 1), ("b", 1), ("a", 2), ("a", 2)):
+                tx.put_document(document(subject, of))
+        with store.transaction(read_only=True) as tx:
+            assert (tx.documents("a"), tx.documents("b")) == ((document("a", 2),), (document("b", 1),))
+
     @pytest.mark.parametrize("seed", range(8))
     def test_a_log_is_whole_however_its_pieces_overlap(self, store: SqlStore, held: Attempt, seed: int) -> None:
         rng = random.Random(seed)

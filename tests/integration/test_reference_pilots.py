@@ -21,15 +21,16 @@ def test_the_reference_pilot_runs_to_a_verdict(domain: str, tmp_path: Path) -> N
     sandbox = ROOT / "sandboxes" / domain
     harness, pilot = archive(f"harness-{domain}", f"sandboxes/{domain}/harness"), archive(f"pilot-{domain}", f"pilots/{domain}")
     parties = Parties.gather(tmp_path / "lab", sandbox=sandbox, harness=harness, pilots=pilot)
-    plan = parties.plan_for(yaml.safe_load((ROOT / "pilots" / domain / "pilot.yaml").read_text()))
+    about, brought = yaml.safe_load((sandbox / "demo.yaml").read_text()), ROOT / "pilots" / domain
+    evidence = {name: ("text/markdown", (brought / file).read_bytes()) for name, file in about.get("evidence", {}).items()}
+    plan = parties.plan_for(yaml.safe_load((brought / "pilot.yaml").read_text()), evidence=evidence)
     run = parties.request(plan)
     parties.carry_all()
     run = parties.state(run)
     assert run.state is RunState.COMPLETED, run.failure
     verdict, _ = parties.lab.runs.verdict(parties.authority, run.id)
     found = {result.criterion: result.verdict for result in verdict.results}
-    sure = yaml.safe_load((sandbox / "demo.yaml").read_text())["sure"]
-    assert sure
-    assert {name: found[name] for name in sure} == dict.fromkeys(sure, "PASS")
+    assert about["sure"]
+    assert {name: found[name] for name in about["sure"]} == dict.fromkeys(about["sure"], "PASS"), verdict
     report = parties.verified(plan, tmp_path / "dossier.zip")
     assert report.ok, report.problems

@@ -79,7 +79,7 @@ def test_a_manifest_is_checked_and_answers_in_json(tmp_path: Path) -> None:
     assert json.loads(answer.stdout)["ok"] is True
     broken = tmp_path / "pilot.yaml"
     broken.write_text((ROOT / "pilots/medicine/pilot.yaml").read_text().replace("task: survival", "task: survivel"))
-    assert "task 'survivel', which is none of the lab's (credit-scoring, survival" in livinglab("pilot", "check", broken).stdout
+    assert "task 'survivel', which is none of the lab's (closed-loop-driving, credit-scoring, survival" in livinglab("pilot", "check", broken).stdout
     held = livinglab("pilot", "check", broken, "--sandbox", "sandboxes/medicine/sandbox.yaml")
     assert "the sandbox measures 'survival', not 'survivel'." in held.stderr
     assert held.returncode != 0
@@ -144,6 +144,7 @@ def test_a_setting_that_cannot_be_used_is_named() -> None:
 @pytest.mark.parametrize("arguments", [
     ("why", "run-x"), ("watch", "run-x"), ("watch", "run-x", "--json"), ("verdict", "run-x"), ("logs", "run-x"), ("cancel", "run-x"),
     ("run", "pln-x"), ("dossier", "pln-x"), ("plan", "show", "pln-x"), ("plan", "propose", "plt-x", "--objective", "x"),
+    ("pilot", "show", "plt-x"), ("pilot", "attach", "plt-x", "safety-case", "README.md"),
     ("submit", "pilots/medicine/pilot.yaml", "--image", "sha256:" + "0" * 64),
 ])  # fmt: skip
 def test_without_an_api_a_client_says_so_and_asks_to_try_again(arguments: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ JERK = 4.0  # of the comfortable layer, m/s³
 URGENT = -3.2  # more than this deceleration, and the other layer takes over
 HEADWAY, STANDSTILL = 1.0, 2.0  # s, m
 CLOSEST = 1.0  # m that must remain in an emergency
-MARGIN = 0.8  # s between one leaving a crossing area and the other entering it
+MARGIN = 1.2  # s between one leaving a crossing area and the other entering it
 TIGHT = 0.3  # s, the same where the other ought to give way
 YIELDING = 1.6  # m/s²: when giving way demands that much, braking begins
 
@@ -92,7 +92,7 @@ class Controller:
             enters = 0.0
         elif towards > 0.3:
             enters, leaves = (abs(user.y) - reach) / towards, (abs(user.y) + reach) / towards
-        elif on_zebra and abs(user.vx) < 0.5 and abs(user.y) < 8:  # stands there and may step out
+        elif on_zebra and math.hypot(user.vx, user.vy) < 0.5 and abs(user.y) < 8:  # stands there and may step out
             enters, leaves = 0.3, math.inf
         else:
             return 0.0, math.inf

@@ -91,14 +91,26 @@ def door(lab: Lab, client: TestClient, tmp_path: Path) -> Any:
     return make
 
 
+SAFETY_CASE = {"name": "safety-case", "title": "Safety case", "media_types": ["text/markdown", "application/pdf"], "max_bytes": 100_000,
+               "must_hold": "Which hazards were found, and what is done about each of them."}  # fmt: skip
+HAZARDS = {"name": "hazard-log", "title": "Hazard log", "media_types": ["application/json", "text/plain"],
+           "must_hold": "Every hazard with its severity."}  # fmt: skip
+
+
 @pytest.fixture
-def authority(door: Any) -> Door:
+def spec() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "tests" / "sandboxes" / "tiny" / "sandbox.yaml").read_text())
+    return found
+
+
+@pytest.fixture
+def authority(door: Any, spec: dict[str, Any]) -> Door:
     """The tiny sandbox's authority, with the sandbox registered."""
     made: Door = door("ministry", tiny="authority")
     harness = made.call("POST", "/v1/images", 201, content=image_archive(text=b"harness"))["digest"]
     digest = "sha256:" + "1" * 64
-    release = {"spec": yaml.safe_load((ROOT / "tests" / "sandboxes" / "tiny" / "sandbox.yaml").read_text()), "harness_image": harness,
-               "participant_data": {"digest": digest}, "hidden_data": {"digest": digest}, "commitment": digest}  # fmt: skip
+    data = {"participant_data": {"digest": digest}, "hidden_data": {"digest": digest}}
+    release = {"spec": spec, "harness_image": harness, "commitment": digest, **data}
     made.call("POST", "/v1/sandboxes", 201, json=release)
     return made
 

@@ -17,9 +17,9 @@ from livinglab.domain.sandbox import Release
 from sandbox_api import examples, schemas
 from sandbox_api.app import create_app
 from sandbox_api.errors import Problem
-from sandbox_api.routes import content, plans, runs
+from sandbox_api.routes import content, documents, plans, runs
 
-ROUTES = [route for router in (content.router, plans.router, runs.router) for route in router.routes if isinstance(route, APIRoute)]
+ROUTES = [route for router in (content.router, documents.router, plans.router, runs.router) for route in router.routes if isinstance(route, APIRoute)]
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -82,7 +82,7 @@ def test_whatever_is_sent_the_document_is_kept(lab: Lab, startup: Any, mode: str
     from hypothesis.errors import Unsatisfiable
     from schemathesis import checks
 
-    @schemathesis.serializer("application/x-tar", "application/x-pem-file", "application/vnd.dsse+json")
+    @schemathesis.serializer("application/x-tar", "application/x-pem-file", "application/vnd.dsse+json", "text/markdown", "application/pdf")
     def as_it_is(_context: Any, value: Any) -> bytes:
         return value if isinstance(value, bytes) else str(value).encode()
 

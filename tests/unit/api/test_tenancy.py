@@ -6,19 +6,32 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from sandbox_api.routes import content, plans, runs
+from sandbox_api.routes import content, documents, plans, runs
+from tests.unit.api.conftest import SAFETY_CASE
 from tests.unit.api.test_api import agree, request_run
 
-NAMED = [(method, route.path) for router in (content.router, plans.router, runs.router) for route in router.routes
+NAMED = [(method, route.path) for router in (content.router, documents.router, plans.router, runs.router) for route in router.routes
          if isinstance(route, APIRoute) and re.search(r"{(pilot|plan|run)}", route.path) for method in sorted(route.methods or ())]  # fmt: skip
-NOBODYS = {"pilot": "plt-01kjpg5q80t6d0w3m1x2y4z8ab", "plan": "pln-01kjpg6c40v8e2r5n7p9q1s3cd", "run": "run-01kjpg71r0w9f4t6k8m2n5v7ef"}
+NOBODYS = {"pilot": "plt-01kjpg5q80t6d0w3m1x2y4z8ab", "plan": "pln-01kjpg6c40v8e2r5n7p9q1s3cd", "run": "run-01kjpg71r0w9f4t6k8m2n5v7ef",
+          "name": "safety-case"}  # fmt: skip
 BODIES = {"/state": {"state": "terminated", "reason": "a rival's wish"}, "/cancel": {"reason": "a rival's wish"}, "/signatures": {"payload": ""}}
+
+
+@pytest.fixture
+def spec(spec: dict[str, Any]) -> dict[str, Any]:
+    return {**spec, "required_evidence": [SAFETY_CASE]}
+
+
+@pytest.fixture
+def pilot(pilot: dict[str, Any], startup: Any) -> dict[str, Any]:
+    startup.call("PUT", f"/v1/pilots/{pilot['id']}/documents/safety-case", content=b"# Safe", headers={"Content-Type": "text/markdown"})
+    return pilot
 
 
 @pytest.fixture
 def known(plan: dict[str, Any], pilot: dict[str, Any], startup: Any, authority: Any) -> dict[str, str]:
     agree(plan, startup, authority)
-    return {"pilot": pilot["id"], "plan": plan["body"]["id"], "run": request_run(startup, plan)["id"]}
+    return {"pilot": pilot["id"], "plan": plan["body"]["id"], "run": request_run(startup, plan)["id"], "name": "safety-case"}
 
 
 @pytest.fixture(params=["a rival in the same sandbox", "an authority elsewhere", "nobody anywhere"])
@@ -35,7 +48,7 @@ def answer(door: Any, method: str, path: str, **arguments: Any) -> tuple[int, di
 
 
 def test_the_addresses_are_all_there() -> None:
-    assert len(NAMED) >= 16, NAMED
+    assert len(NAMED) >= 19, NAMED
 
 
 @pytest.mark.parametrize(("method", "path"), NAMED)

@@ -74,20 +74,20 @@ class Chain:
         self.add(kind, body, DSSE, "run-1", ATTEMPT)
 
 
-def make_release() -> Release:
-    spec = SandboxSpec.model_validate(yaml.safe_load((ROOT / "tests" / "sandboxes" / "tiny" / "sandbox.yaml").read_text()))
+def make_release(**changes: Any) -> Release:
+    spec = SandboxSpec.model_validate(yaml.safe_load((ROOT / "tests" / "sandboxes" / "tiny" / "sandbox.yaml").read_text()) | changes)
     return Release(spec=spec, harness_image=digest("harness"), participant_data=DatasetRef(digest=digest("participant")),
                    hidden_data=DatasetRef(digest=digest("hidden")), commitment=digest("secret"))  # fmt: skip
 
 
-def make_plan(release: Release) -> PlanBody:
+def make_plan(release: Release, **changes: Any) -> PlanBody:
     spec = release.spec
     return PlanBody.model_validate({
         "id": "pln-1", "pilot": "plt-1", "participant": "startup", "authority": "ministry", "sandbox": spec.id, "release": release.digest,
         "specification": spec.digest, "criteria": spec.frozen_criteria(3).digest, "isolation": digest_of(spec.isolation),
         "harness_image": release.harness_image, "participant_data": digest("participant"), "hidden_data": digest("hidden"),
         "commitment": release.commitment, "pilot_image": digest("image"), "manifest": digest("manifest"), "measured_runs": 3, "replicates": 200,
-        "sites": ["docker"], "objectives": ["to be checked"], "valid_from": "2026-01-01", "valid_until": "2026-12-31",
+        "sites": ["docker"], "objectives": ["to be checked"], "valid_from": "2026-01-01", "valid_until": "2026-12-31", **changes,
     })  # fmt: skip
 
 
@@ -103,13 +103,10 @@ def make_measurements() -> tuple[Measurement, ...]:
     )
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Case:
-    keys = {role: new_key(tmp_path / f"{role}.pem") for role in ("lab", "authority", "participant")}
+def make_case(folder: Path, release: Release, plan: PlanBody) -> Case:
+    keys = {role: new_key(folder / f"{role}.pem") for role in ("lab", "authority", "participant")}
     owners = {"lab": "the-lab", "authority": "ministry", "participant": "startup"}
     policy = TrustPolicy.of([TrustedKey(keys[role].public_pem, role, owner) for role, owner in owners.items()])
-    release = make_release()
-    plan = make_plan(release)
     body, plan_digest = plan.encode()
     measured = canonical(MeasurementFile(measurements=make_measurements()))
     isolation = canonical({"holds": True})
@@ -151,4 +148,10 @@ def case(tmp_path: Path) -> Case:
                    **{f"{ATTEMPT}/isolation-{role}.json": isolation for role in ("pilot", "decode", "measure")}},
         withheld={f"{ATTEMPT}/pilot.log": digest("log")}, checkpoint=checkpoint, leaf_index=1, leaf_salt=b"s" * 32,
         proof=merkle.inclusion_proof(leaves, 1), public_keys={k.key_id: k.public_pem for k in keys.values()})  # fmt: skip
-    return Case(keys=keys, policy=policy, contents=contents, folder=tmp_path)
+    return Case(keys=keys, policy=policy, contents=contents, folder=folder)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    release = make_release()
+    return make_case(tmp_path, release, make_plan(release))

@@ -246,7 +246,7 @@ def test_links_names_given_twice_and_bombs_are_refused(case: Case, monkeypatch: 
     assert found(report, "plan.json", "twice")
     bomb = repacked(case.write(), lambda files: files.update({"zeros": bytes(8 << 20)}))
     assert bomb.stat().st_size < 1 << 20
-    monkeypatch.setattr("livinglab.evidence.verify.MAX_BYTES", 4 << 20)
+    monkeypatch.setattr("livinglab.evidence.archive.MAX_BYTES", 4 << 20)
     assert found(verify(bomb, case.policy), "zeros", "unpacks to more than")
 
 

@@ -16,7 +16,7 @@ from livinglab.domain.run import Cause, RunState
 from livinglab.evidence.policy import TrustPolicy
 from livinglab.evidence.verify import verify
 from livinglab.rehearsal.parties import Parties
-from livinglab.rehearsal.rehearsal import Play, Rehearsal, empty_folder, read_documents
+from livinglab.rehearsal.rehearsal import Play, Rehearsal, empty_folder, find_evidence, read_documents
 from livinglab.services.engine import Engine
 from livinglab.services.recording import Recorder
 from livinglab.settings import Settings
@@ -54,7 +54,7 @@ def begun(tmp_path: Path) -> Rehearsal:
         path.write_bytes(image_archive(text=name.encode()))
     spec, about = read_documents(SPEC, manifest("pilot"))
     parties = InMemory.meet(open_lab(Settings(home=tmp_path / "home")), spec.id)
-    return Rehearsal.begin(parties, Play(spec, about, TINY / "data" / "make.py", images["harness"], images["pilot"]))
+    return Rehearsal.begin(parties, Play(spec, about, {}, TINY / "data" / "make.py", images["harness"], images["pilot"]))
 
 
 def backend(begun: Rehearsal) -> Backend:
@@ -129,12 +129,28 @@ def test_documents_that_do_not_fit_are_refused_before_anything_is_built(changes:
     assert str(caught.value).startswith(says)
 
 
+def test_required_documents_are_found_by_their_names_and_what_stands_in_for_the_others_is_taken(tmp_path: Path, begun: Rehearsal) -> None:
+    kinds = ["application/pdf", "text/markdown"]
+    demands = [("safety-case", kinds), ("plan-b", ["application/json"]), ("scan", ["application/pdf"]), ("note", ["text/plain"])]
+    required = [{"name": name, "title": "A document", "must_hold": "Whatever it must.", "media_types": kinds} for name, kinds in demands]
+    spec, about = read_documents(SPEC | {"required_evidence": required, "version": 2}, manifest("pilot"))
+    (tmp_path / "safety_case.md").write_text("All is well.")
+    (tmp_path / "plan-b.json").write_text("[]")
+    evidence, missing = find_evidence(spec, tmp_path)
+    assert (evidence["safety-case"], evidence["plan-b"]) == (("text/markdown", b"All is well."), ("application/json", b"[]"))
+    assert missing == ("scan", "note")
+    begun.parties.register(spec.model_dump(mode="json"), begun.parties.lab.sandboxes.get("tiny")[0].harness_image, TINY / "data" / "make.py")
+    image = begun.parties.lab.applications.page(begun.parties.participant, None, 1)[0].image
+    plan = begun.parties.propose(about.model_dump(mode="json"), image, "x", evidence)
+    assert [document.name for document in plan.body.documents] == ["note", "plan-b", "safety-case", "scan"]
+
+
 def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
     archive = tmp_path / "pilot.tar"
     archive.write_bytes(b"no archive")
     spec, about = read_documents(SPEC, manifest("pilot"))
     with pytest.raises(Invalid) as caught:
-        Rehearsal.begin(Parties.meet(open_lab(Settings(home=tmp_path / "home")), spec.id), Play(spec, about, tmp_path, archive, archive))
+        Rehearsal.begin(Parties.meet(open_lab(Settings(home=tmp_path / "home")), spec.id), Play(spec, about, {}, tmp_path, archive, archive))
     assert str(caught.value).startswith(str(archive))
 
 

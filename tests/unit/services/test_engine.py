@@ -97,8 +97,8 @@ class World:
         return found
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
+def make_world(tmp_path: Path, evidence: dict[str, bytes]) -> World:
+    """A world whose sandbox requires these documents as text; they are attached, frozen by the plan and signed."""
     clock = FakeClock()
     lab = Lab(**{**vars(open_lab(Settings(home=tmp_path / "home"))), "clock": clock})
     authority = Caller(organisation="ministry", roles={"tiny": Role.AUTHORITY}, token="a")
@@ -114,12 +114,15 @@ def world(tmp_path: Path) -> World:
     }
     spec = yaml.safe_load((ROOT / "tests" / "sandboxes" / "tiny" / "sandbox.yaml").read_text())
     spec["disclosure"]["exit_code"] = ["authority"]
+    spec["required_evidence"] = [{"name": name, "title": name, "must_hold": "What a test needs.", "media_types": ["text/plain"]} for name in evidence]
     lab.sandboxes.register(authority, {"spec": spec, "harness_image": images["harness"], "participant_data": data.model_dump(),
                                        "hidden_data": data.model_dump(), "commitment": commitment})  # fmt: skip
     manifest = {"name": "p", "version": "1", "title": "A pilot", "summary": "A pilot for tests.", "sandbox": "tiny", "task": "survival",
                 "entrypoint": ["pilot"], "resources": {"memory": 64 << 20, "cpus": 1, "pids": 16, "wall_seconds": 10, "output_bytes": 1 << 20,
                                                        "output_files": 4, "log_bytes": 4096}}  # fmt: skip
     pilot = lab.applications.submit(participant, manifest, images["pilot"])
+    for name, text in evidence.items():
+        lab.documents.attach(participant, pilot.id, name, "text/plain", [text])
     proposal = {"pilot": pilot.id, "objectives": ["x"], "valid_from": "2020-01-01", "valid_until": "2099-01-01"}
     plan = lab.plans.propose(participant, proposal)
     for caller, role in ((participant, Role.PARTICIPANT), (authority, Role.AUTHORITY)):
@@ -132,6 +135,11 @@ def world(tmp_path: Path) -> World:
     engine = Engine(store=lab.store, site=site, artifacts=lab.artifacts, recorder=Recorder(clock, new_key(tmp_path / "lab.pem")), vault=vault,
                     attest=attest, work=tmp_path / "work")  # fmt: skip
     return World(lab, backend, site, engine, authority, participant, plan.id)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path, {})
 
 
 def test_a_run_goes_from_request_to_verdict_and_leaves_nothing_at_the_site(world: World) -> None:

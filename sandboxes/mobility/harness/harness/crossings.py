@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.geometry import SIZES
-from harness.road import KMH, uniform
+from harness.road import KMH, chance, either_side, uniform
 from harness.scenario import LANE, LEFT, NORTH, RIGHT, SOUTH, Actor, Place, Scenario
 
 CAR = SIZES["car"][0]
@@ -22,15 +22,19 @@ KERB, SIDEWALK = 1.75, 3.0
 
 def junction(rng: np.random.Generator) -> Scenario:
     """Seven in ten must give way to a stream of crossing cars; in the others somebody else must, and mostly does not."""
-    return give_way(rng) if rng.random() < 0.7 else right_of_way(rng)  # noqa: PLR2004 - as the docstring says
+    return give_way(rng) if chance(rng, 0.7) else right_of_way(rng)
 
 
 def at_junction(name: str, distance: float, *, priority: bool) -> Place:
     """A place from whose origin the middle of the junction is `distance` metres ahead."""
     y = {"minor": 2000.0, "major": 3000.0}[name] - LANE / 2
-    return Place(
-        route=(f"{name}-in", f"{name}-out"), lane=0, x=MIDDLE - distance, y=y, junction=(distance + STOP_LINE, distance + CLEAR, priority)
-    )
+    return Place(route=(f"{name}-in", f"{name}-out"), lane=0, x=MIDDLE - distance, y=y, junction=(distance + STOP_LINE, distance + CLEAR, priority))
+
+
+def across(name: str, heading: float) -> tuple[str, str]:
+    """The way of somebody who crosses at a junction."""
+    direction = "north" if heading == NORTH else "south"
+    return f"{name}-{direction}-in", f"{name}-{direction}-out"
 
 
 def give_way(rng: np.random.Generator) -> Scenario:
@@ -42,7 +46,7 @@ def give_way(rng: np.random.Generator) -> Scenario:
         until = uniform(rng, 4.0, 8.0)
         while moment < until:  # the moment at which it is in the middle of the vehicle's lane
             sign = 1 if heading == NORTH else -1
-            actors.append(Actor("car", distance + x, -sign * own * moment, own, heading))
+            actors.append(Actor("car", distance + x, -sign * own * moment, own, heading, route=across("minor", heading)))
             moment += 1.5 + float(rng.exponential(1.8))
     drawn = Scenario(
         family="junction", place=at_junction("minor", distance, priority=False), speed=speed, limit=URBAN, actors=tuple(actors), horizon=13.0,
@@ -54,12 +58,12 @@ def give_way(rng: np.random.Generator) -> Scenario:
 def right_of_way(rng: np.random.Generator) -> Scenario:
     """A car waits at the crossing road's line. It stays there (three in ten), or drives off in front of the vehicle that has right of way."""
     speed, left_over, begins = uniform(rng, 35, 58) * KMH, uniform(rng, 1.0, 4.0), uniform(rng, 1.0, 2.5)
-    stays, pace = rng.random() < 0.3, uniform(rng, 1.5, 3.5)  # noqa: PLR2004 - as the docstring says
-    side = RIGHT if rng.random() < 0.5 else LEFT
+    stays, pace, side = chance(rng, 0.3), uniform(rng, 1.5, 3.5), either_side(rng)
     x, heading = (NEAR, NORTH) if side == RIGHT else (FAR, SOUTH)
     distance = speed * (begins + left_over) - x + CAR / 2
     start = side * (5.75 + 0.5 + CAR / 2 + (LANE if side == LEFT else 0.0))
-    waiting = Actor("car", distance + x, start, 0.0, heading, accelerations=() if stays else ((begins, np.inf, pace),), ends_at=12.0)
+    drives_off = () if stays else ((begins, np.inf, pace),)
+    waiting = Actor("car", distance + x, start, 0.0, heading, drives_off, ends_at=12.0, route=across("major", heading))
     drawn = Scenario(
         family="junction", place=at_junction("major", distance, priority=True), speed=speed, limit=URBAN, actors=(waiting,),
         horizon=begins + left_over + 3.0, preventable=False,
@@ -74,7 +78,7 @@ def pedestrian(rng: np.random.Generator) -> Scenario:
     """Somebody walks over the zebra, from either side, half of them from behind a parked van; or (two in ten) along the road only."""
     speed, arrives, pace = uniform(rng, 25, 50) * KMH, uniform(rng, 2.5, 5.0), uniform(rng, 1.0, 2.0)
     distance = speed * arrives + HALF_ZEBRA + CAR / 2
-    side, along, van = RIGHT if rng.random() < 0.5 else LEFT, rng.random() < 0.2, rng.random() < 0.5  # noqa: PLR2004 - as the docstring says
+    side, along, van = either_side(rng), chance(rng, 0.2), chance(rng, 0.5)
     meets, inside = arrives + uniform(rng, -1.5, 1.0), uniform(rng, -1.5, 1.5)
     edge = KERB + (LANE if side == LEFT else 0.0)
     if along:
@@ -86,7 +90,7 @@ def pedestrian(rng: np.random.Generator) -> Scenario:
         walker = Actor("pedestrian", distance - abs(inside), side * behind, 0.0, heading, accelerations=steps_out, ends_at=pace)
     else:
         walker = Actor("pedestrian", distance + inside, side * pace * meets, pace, NORTH if side == RIGHT else SOUTH)
-    parked = Actor("car", distance - HALF_ZEBRA - 1.0 - CAR / 2, side * (edge + 0.3 + SIZES["car"][1] / 2), 0.0)
+    parked = Actor("car", distance - HALF_ZEBRA - 1.0 - CAR / 2, side * (edge + 0.3 + SIZES["car"][1] / 2), 0.0, beside=True)
     place = Place(
         route=("zebra-in", "zebra-out"), lane=1, x=MIDDLE - distance, y=1000.0 - LANE / 2, zebra=(distance - HALF_ZEBRA, distance + HALF_ZEBRA)
     )

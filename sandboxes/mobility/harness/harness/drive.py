@@ -11,7 +11,7 @@ from harness.recording import Recording
 from harness.scenario import Scenario
 from harness.sensing import Senses
 from harness.world import World
-from livinglab.measuring.peer import Action, Peer, accept, listen
+from livinglab.measuring.peer import Action, Left, Peer, accept, listen
 from livinglab.measuring.rejection import Rejected
 from livinglab.measuring.resampling import generator
 
@@ -21,37 +21,42 @@ LIMITS = {"connect_timeout": 60.0, "step_timeout": 2.0, "deadline": 0.05, "total
 
 def run(context: dict[str, Any], root: Path) -> None:
     """A conversation over root/socket → out/drive.json, and what was driven: out/episodes.json and out/trace.npz."""
-    recording, report = Recording(), {"status": "ok", "reason": ""}
+    recording = Recording()
     try:
-        converse(context, root, recording)
+        conversation = converse(context, root, recording)
+        recording.write(root / "out")  # before the goodbye: a pilot that has ended takes its driver with it before long
+        write_report(root, recording, "ok")
+        conversation.part()
     except Rejected as error:
-        report = {"status": "left" if isinstance(error, peer.Left) else "rejected", "reason": str(error)}
-    recording.write(root / "out")
-    (root / "out" / "drive.json").write_text(json.dumps({**report, "episodes": len(recording.episodes)}))
+        write_report(root, recording, "left" if isinstance(error, Left) else "rejected", str(error))
 
 
-def converse(context: dict[str, Any], root: Path, recording: Recording) -> None:
-    """From the first word to the last.
+def write_report(root: Path, recording: Recording, status: str, reason: str = "") -> None:
+    """out/drive.json: how it ended."""
+    (root / "out" / "drive.json").write_text(json.dumps({"status": status, "reason": reason, "episodes": len(recording.episodes)}))
+
+
+def converse(context: dict[str, Any], root: Path, recording: Recording) -> Peer:
+    """All but the goodbye.
 
     Raises:
-        Rejected: the pilot broke the protocol; what it drove before is in the recording.
+        Rejected: the pilot broke the protocol.
     """
     limits = {name: float(context["parameters"].get(name, value)) for name, value in LIMITS.items()}
     listening = listen(root / "socket")
     world, scenarios = World(), catalogue(context["seed"], context["parameters"])
     connection = accept(listening, limits["connect_timeout"])
-    with connection:
-        peer = Peer(
-            connection, tuple(map(Action.read, context["actions"])), step_timeout=limits["step_timeout"], deadline=limits["deadline"],
-            total=limits["total_seconds"],
-        )  # fmt: skip
-        peer.greet(task(context, limits))
-        for number, (name, scenario) in enumerate(named(scenarios, context["seed"])):
-            peer.begin(name, scenario.step)
-            driven = drive(world, scenario, peer, Senses(scenario, generator(context["seed"], f"senses {number}")))
-            peer.end()
-            recording.add(f"e{number + 1:04d}", scenario, driven, compare(world, scenario))
-        peer.part()
+    peer = Peer(
+        connection, tuple(map(Action.read, context["actions"])), step_timeout=limits["step_timeout"], deadline=limits["deadline"],
+        total=limits["total_seconds"],
+    )  # fmt: skip
+    peer.greet(task(context, limits))
+    for number, (name, scenario) in enumerate(named(scenarios, context["seed"])):
+        peer.begin(name, scenario.step)
+        driven = drive(world, scenario, peer, Senses(scenario, generator(context["seed"], f"senses {number}")))
+        peer.end()
+        recording.add(f"e{number + 1:04d}", scenario, driven, compare(world, scenario))
+    return peer
 
 
 def named(scenarios: list[Scenario], seed: str) -> Iterator[tuple[str, Scenario]]:

@@ -12,6 +12,8 @@ from livinglab.measuring.peer import Answer
 
 AROUND = 100.0
 """Metres around the vehicle under test within which the recording keeps others."""
+CROSSES = 0.5
+"""Sine of the angle from which on somebody's way crosses that of the vehicle under test."""
 KEPT_EACH, KEPT_EACH_IN_TRAFFIC = 2, 5
 """Of how many steps one keeps what was around."""
 STEEPEST = 0.2
@@ -46,40 +48,37 @@ class Driven:
 def drive(world: World, scenario: Scenario, pilot: Asked, senses: Senses) -> Driven:
     """The pilot drives until the horizon or the first contact."""
     ego, acceleration, done = world.open(scenario, driven=False), 0.0, Driven()
-    others, path = world.others(), []
+    others, egos = world.others(), [ego]
     kept_each = KEPT_EACH_IN_TRAFFIC if scenario.traffic else KEPT_EACH
     for step in range(scenario.steps):
         answer = pilot.ask(step, senses.observe(ego, acceleration, others))
         lateral = answer.values["lateral_acceleration"] if answer.valid else 0.0
         moved = move(ego, answer.values["acceleration"] if answer.valid else 0.0, lateral, scenario)
         acceleration = (moved.vx - ego.vx) / scenario.step
-        gap, closing = ahead(ego, (body for _, body in others))
-        moment = step * scenario.step
-        row = (moment, ego.x, ego.y, ego.heading, ego.vx, acceleration, lateral, gap, closing, answer.latency, answer.valid)
-        done.trace.append(row)
+        moment, gap = step * scenario.step, ahead(ego, (body for _, body in others))
+        done.trace.append((moment, ego.x, ego.y, ego.heading, ego.vx, acceleration, lateral, *gap, answer.latency, answer.valid))
         if step % kept_each == 0:
             done.around += [(step, number, *place(body)) for number, body in others if near(ego, body)]
-        path.append((ego, others))
         done.steps, done.valid, done.late = step + 1, done.valid + answer.valid, done.late + answer.late
         ego = world.advance(moved)
+        egos.append(ego)
         done.co2 += world.co2() * scenario.step
         others = world.others()
         done.distance, done.collision = ego.x, contact(ego, others, moment + scenario.step)
         if done.collision:
             break
-    done.pet = post_encroachment(path, scenario.step)
+    done.pet = post_encroachment(egos, scenario.tracks, scenario.step)
     return done
 
 
 def compare(world: World, scenario: Scenario) -> dict[str, Any]:
-    """SUMO's own driver in the same scenario: how far it gets, and what it emits. It keeps its lane, as the pilot may."""
-    world.open(scenario, driven=True)
-    co2, steps, distance, collision = 0.0, 0, 0.0, None
-    while steps < scenario.steps and collision is None:
+    """SUMO's own driver in the same scenario, up to the horizon whatever happens: how far it gets, and what it emits. It keeps its lane."""
+    ego, co2, collided = world.open(scenario, driven=True), 0.0, False
+    for _ in range(scenario.steps):
         ego = world.advance(None)
-        steps, co2, distance = steps + 1, co2 + world.co2() * scenario.step, ego.x
-        collision = contact(ego, world.others(), steps * scenario.step)
-    return {"duration": round(steps * scenario.step, 3), "distance": distance, "co2": co2, "collision": collision is not None}
+        co2 += world.co2() * scenario.step
+        collided = collided or contact(ego, world.others(), 0.0) is not None
+    return {"duration": round(scenario.steps * scenario.step, 3), "distance": ego.x, "co2": co2, "collision": collided}
 
 
 def move(ego: Body, acceleration: float, lateral: float, scenario: Scenario) -> Body:
@@ -116,21 +115,18 @@ def place(body: Body) -> tuple[float, float, float, float]:
     return KIND_NUMBERS[body.kind], body.x, body.y, body.heading
 
 
-def post_encroachment(path: list[tuple[Body, list[tuple[int, Body]]]], step: float) -> float | None:
+def post_encroachment(egos: list[Body], tracks: list[list[Body]], step: float) -> float | None:
     """The least time between one leaving and the other entering the area that both crossed (s); None where no paths crossed.
 
     Allen, Shin & Cooper 1978, Transportation Research Record 667: post-encroachment time. To the step.
     """
     found: list[float] = []
-    for number in {number for _, others in path for number, body in others if abs(math.sin(body.heading)) > 0.5}:  # noqa: PLR2004 - crosses
-        ego_in, other_in = [], []
-        for k, (ego, others) in enumerate(path):
-            body = dict(others)[number]
-            if abs(body.x - ego.x) < body.half_x + ego.length / 2:
-                ego_in.append(k)
-            if abs(body.y - ego.y) < body.half_y + ego.width / 2:
-                other_in.append(k)
+    for track in tracks:
+        if abs(math.sin(track[0].heading)) < CROSSES:
+            continue
+        pairs = list(zip(egos, track, strict=False))
+        ego_in = [k for k, (ego, body) in enumerate(pairs) if abs(body.x - ego.x) < body.half_x + ego.half_x]
+        other_in = [k for k, (ego, body) in enumerate(pairs) if abs(body.y - ego.y) < body.half_y + ego.half_y]
         if ego_in and other_in:
-            between = max(other_in[0] - ego_in[-1], ego_in[0] - other_in[-1])
-            found.append(max(between, 0) * step)
+            found.append(max(other_in[0] - ego_in[-1], ego_in[0] - other_in[-1], 0) * step)
     return min(found, default=None)

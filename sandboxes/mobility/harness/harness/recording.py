@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from harness.episode import Driven
-from harness.scenario import Scenario
+from harness.scenario import LANE, Scenario
 
 TRACE = ("time", "x", "y", "angle", "speed", "acceleration", "lateral_acceleration", "gap", "closing", "latency", "valid")
+MARGIN = 60.0
+"""How far the road is drawn beyond where the vehicle was (m)."""
 AROUND = {"other_kind": np.int8, "other_x": np.float32, "other_y": np.float32, "other_angle": np.float32}
 
 
@@ -29,7 +31,7 @@ class Recording:
             "preventable": bool(scenario.preventable), "steps": driven.steps, "valid": driven.valid, "late": driven.late,
             "duration": round(driven.duration(scenario.step), 3), "distance": float(driven.distance),
             "ended": "collision" if driven.collision else "finished", "collision": driven.collision, "pet": driven.pet, "co2": float(driven.co2),
-            "baseline": baseline,
+            "baseline": baseline, "edges": edges(scenario, driven.distance),
         })  # fmt: skip
         self._trace.append(np.array(driven.trace, dtype=np.float64).reshape(-1, len(TRACE)))
         around = np.array(driven.around, dtype=np.float64).reshape(-1, 2 + len(AROUND))
@@ -47,3 +49,16 @@ class Recording:
         columns |= {name: around[:, 2 + i].astype(kind) for i, (name, kind) in enumerate(AROUND.items())}
         (out / "episodes.json").write_text(json.dumps(self.episodes, allow_nan=False))
         np.savez(out / "trace.npz", **columns)
+
+
+def edges(scenario: Scenario, distance: float) -> list[list[list[float]]]:
+    """Lines to draw of the road: the edges of its lanes, and of what crosses them."""
+    place, ends = scenario.place, (-MARGIN, round(distance + MARGIN, 1))
+    sides = [(side - place.lanes[0] - 0.5) * LANE for side in range(sum(place.lanes) + 2)]
+    found = [[[x, y] for x in ends] for y in sides]
+    if place.junction is not None:
+        middle = (place.junction[0] + place.junction[1]) / 2
+        found += [[[round(middle + x, 2), y] for y in (-MARGIN, MARGIN)] for x in (-LANE, 0.0, LANE)]
+    if place.zebra is not None:
+        found += [[[round(x, 2), y] for y in (-LANE / 2, 1.5 * LANE)] for x in place.zebra]
+    return found

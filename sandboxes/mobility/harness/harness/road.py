@@ -11,6 +11,8 @@ KMH = 1 / 3.6
 ROAD = Place(route=("road",), lane=1, x=1000.0, y=-1.5 * LANE, lanes=(1, 1))
 CAR = SIZES["car"][0]
 
+UNPREVENTABLE = 0.25
+"""Share of cut-ins that are nearer than what a driver must be able to prevent."""
 INTRUSION = 0.3
 """How far a cutting-in vehicle is over the line at the reference moment (m)."""
 VISIBLE = 0.72
@@ -30,12 +32,27 @@ def uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(rng.uniform(low, high))
 
 
+def chance(rng: np.random.Generator, share: float) -> bool:
+    """True in that share of cases."""
+    return bool(rng.random() < share)
+
+
+def either_side(rng: np.random.Generator) -> int:
+    """RIGHT or LEFT."""
+    return RIGHT if chance(rng, 0.5) else LEFT
+
+
+def kind_of_vehicle(rng: np.random.Generator, lorries: float) -> str:
+    """A car, or in that share of cases a lorry."""
+    return "lorry" if chance(rng, lorries) else "car"
+
+
 def cut_in(rng: np.random.Generator) -> Scenario:
     """Somebody slower comes into the lane from the side. The time to collision lies on both sides of what is preventable."""
     closing = uniform(rng, 10, 60)
     speed, closing = uniform(rng, max(60, closing + 30), 130) * KMH, closing * KMH
-    ttc = preventable_ttc(closing) * uniform(rng, 0.7, 2.0)
-    kind, side = "lorry" if rng.random() < 0.15 else "car", RIGHT if rng.random() < 0.5 else LEFT
+    ttc = preventable_ttc(closing) * (uniform(rng, 0.5, 1.0) if chance(rng, UNPREVENTABLE) else uniform(rng, 1.0, 2.0))
+    kind, side = kind_of_vehicle(rng, 0.15), either_side(rng)
     visible, begins = uniform(rng, VISIBLE, 1.8), uniform(rng, 0.5, 2.0)
     length, width = SIZES[kind]
     sideways = (LANE / 2 - width / 2 + INTRUSION) / visible
@@ -53,8 +70,8 @@ def cut_in(rng: np.random.Generator) -> Scenario:
 def cut_out(rng: np.random.Generator) -> Scenario:
     """The one ahead leaves the lane, for a standing or slow vehicle that it had hidden. Counted from when that can be seen."""
     speed, headway, begins = uniform(rng, 50, 110) * KMH, uniform(rng, 0.8, 1.8), uniform(rng, 1.0, 2.5)
-    slow = 0.0 if rng.random() < 0.7 else uniform(rng, 10, 30) * KMH
-    kind, side = "lorry" if rng.random() < 0.3 else "car", RIGHT if rng.random() < 0.5 else LEFT
+    slow = 0.0 if chance(rng, 0.7) else uniform(rng, 10, 30) * KMH
+    kind, side = kind_of_vehicle(rng, 0.3), either_side(rng)
     sideways = uniform(rng, 0.8, 1.6)
     ttc = 2.3 / sideways + uniform(rng, 0.0, 1.2)  # it gets clear itself
     length, _ = SIZES[kind]
@@ -74,12 +91,10 @@ def cut_out(rng: np.random.Generator) -> Scenario:
 def hard_braking(rng: np.random.Generator) -> Scenario:
     """The one ahead brakes hard, to a standstill or to less than half of its speed."""
     speed, headway, begins, braking = uniform(rng, 50, 130) * KMH, uniform(rng, 0.9, 2.2), uniform(rng, 1.0, 2.5), uniform(rng, 3, 9)
-    ends_at = 0.0 if rng.random() < 0.5 else speed * uniform(rng, 0.2, 0.5)
-    kind = "lorry" if rng.random() < 0.15 else "car"
-    until = begins + (speed - ends_at) / braking
-    leader = Actor(
-        kind, speed * headway + (CAR + SIZES[kind][0]) / 2, 0.0, speed, accelerations=((begins, until + 1, -braking),), ends_at=ends_at
-    )  # fmt: skip
+    ends_at = 0.0 if chance(rng, 0.5) else speed * uniform(rng, 0.2, 0.5)
+    kind = kind_of_vehicle(rng, 0.15)
+    ahead = speed * headway + (CAR + SIZES[kind][0]) / 2
+    leader = Actor(kind, ahead, 0.0, speed, accelerations=((begins, np.inf, -braking),), ends_at=ends_at)
     drawn = Scenario(
         family="hard-braking", place=ROAD, speed=speed, actors=(leader,), horizon=begins + min(speed / 5 + 2.0, 8.0), preventable=False,
         parameters={
@@ -91,10 +106,8 @@ def hard_braking(rng: np.random.Generator) -> Scenario:
 
 def degraded_sensing(rng: np.random.Generator) -> Scenario:
     """A cut-in or hard braking, seen with noise, late, and not at every step. What is preventable moves by what comes late."""
-    sensing = Sensing(
-        position=uniform(rng, 0.05, 0.4), speed=uniform(rng, 0.05, 0.4), dropped=uniform(rng, 0.0, 0.3), delay=int(rng.integers(1, 5))
-    )
-    if rng.random() < 0.5:
+    sensing = Sensing(position=uniform(rng, 0.05, 0.4), speed=uniform(rng, 0.05, 0.4), dropped=uniform(rng, 0.0, 0.3), delay=int(rng.integers(1, 5)))
+    if chance(rng, 0.5):
         drawn, cut = cut_in(rng), 1.0
         late = lateness(sensing, drawn.step)
         preventable = drawn.parameters["ttc"] > preventable_ttc(drawn.parameters["closing"]) + late
@@ -111,18 +124,28 @@ def lateness(sensing: Sensing, step: float) -> float:
     return (sensing.delay + 2) * step
 
 
-def dense_traffic(rng: np.random.Generator, seconds: float = 120.0) -> Scenario:
+LANES = ((0.70, 0.4), (0.85, 0.05), (0.97, 0.0))
+"""Of dense traffic, from the right: the mean wish of its drivers, of the speed limit, and the share of lorries."""
+BEHIND, BEFORE, FREE = 350.0, 500.0, 70.0
+"""Where drivers are at the start, and how much of its own lane is free around the vehicle under test (m)."""
+FLOWING, HEADWAY = 0.9, 1.2
+"""Of their wish, how fast they go at the start; and the least time between two of them (s)."""
+
+
+def dense_traffic(rng: np.random.Generator, seconds: float = 60.0) -> Scenario:
     """Some kilometres among SUMO's own drivers, in the middle lane. Their models leave safe gaps, so all of it counts as preventable."""
-    density, speed = uniform(rng, 8, 18), uniform(rng, 90, 120) * KMH
+    density, speed = uniform(rng, 12, 24), uniform(rng, 90, 120) * KMH
     traffic: list[Driver] = []
-    for lane, wish, lorries in ((0, 0.70, 0.4), (1, 0.85, 0.05), (2, 0.97, 0.0)):
-        position = uniform(rng, -500, -450)
-        while position < 600:  # noqa: PLR2004 - metres ahead
-            kind = "lorry" if rng.random() < lorries else "car"
-            if lane != 1 or abs(position) > 40:  # noqa: PLR2004 - metres left free around the vehicle under test
-                own = max(0.5, wish * float(rng.normal(1.0, 0.08))) * (0.9 if kind == "lorry" else 1.0)
-                traffic.append(Driver(kind, lane, position, min(speed, own * 32.0), own))
-            position += SIZES[kind][0] + 10 + float(rng.exponential(1000 / density - 20))
+    for lane, (wish, lorries) in enumerate(LANES):
+        flow = FLOWING * wish * Scenario.limit
+        position = uniform(rng, -BEHIND, 50 - BEHIND)
+        while position < BEFORE:
+            kind = kind_of_vehicle(rng, lorries)
+            own = wish * max(0.75, float(rng.normal(1.0, 0.08))) * (0.9 if kind == "lorry" else 1.0)
+            if lane != ROAD.lane or abs(position) > FREE:
+                traffic.append(Driver(kind, lane, position, min(flow, own * Scenario.limit), own))
+            least = SIZES["lorry"][0] + flow * HEADWAY
+            position += least + float(rng.exponential(max(1000 / density - least, 5.0)))
     return Scenario(
         family="dense-traffic", place=ROAD, speed=speed, horizon=seconds, step=0.1, preventable=True, traffic=tuple(traffic), occlusion=False,
         sensing=Sensing(reach=120.0), seed=int(rng.integers(1, 2**31 - 1)), parameters={"speed": speed, "density": density},

@@ -43,6 +43,10 @@ class Actor:
     ends_at: float = math.nan
     """The speed at which an acceleration stops; NaN: none but 0."""
     shift: Shift | None = None
+    route: tuple[str, ...] = ()
+    """Its own way through the network; none: that of the vehicle under test."""
+    beside: bool = False
+    """It stands beside the carriageway, where SUMO has no place for it: it can hide others, and be run into."""
 
     def track(self, step: float, count: int) -> list[Body]:
         """Where it is at each of `count` + 1 moments, `step` seconds apart (trapezoidal rule, as SUMO's ballistic steps)."""

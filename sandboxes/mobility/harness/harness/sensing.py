@@ -14,7 +14,7 @@ LENGTH, WIDTH = SIZES["car"]
 
 
 class Senses:
-    """One episode's observations. Noise and losses are drawn from `rng` whether or not anybody is there, so they depend on nothing else."""
+    """One episode's observations."""
 
     def __init__(self, scenario: Scenario, rng: np.random.Generator) -> None:
         self._scenario, self._rng, self._sensing = scenario, rng, scenario.sensing
