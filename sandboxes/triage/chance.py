@@ -60,7 +60,14 @@ def oracle(cases: dict[str, Any], copies: dict[str, Any]) -> dict[str, Any]:
     confidence = np.where(known, 1.0, np.where(open_, harness.writing.FIRST, 0.0))
     said = np.where(known, np.char.add("WORDS:", middle.astype(str)), "UNCLEAR:")
     of = np.array([place[name] for name in copies["of"].tolist()])
-    table = {"id": cases["id"], "service": service, "confidence": confidence, "abstain": (~known).astype(float), "language": cases["language"], "explanation": said}
+    table = {
+        "id": cases["id"],
+        "service": service,
+        "confidence": confidence,
+        "abstain": (~known).astype(float),
+        "language": cases["language"],
+        "explanation": said,
+    }
     copied = {name: column[of] for name, column in table.items()}
     copied |= {"id": copies["id"], "confidence": confidence[of] - 0.5 * (copies["word"] == middle[of])}
     return {name: np.concatenate([table[name], copied[name]]) for name in table}

@@ -219,9 +219,7 @@ def broken(how: str, honest: Table, row: int) -> Table:
 
 
 @pytest.mark.parametrize("cohort", ["hidden", "twin"])
-@pytest.mark.parametrize(
-    "how", ["missing", "duplicate", "unknown service", "unknown language", "half an abstention", "nan", "infinite", "above one"]
-)
+@pytest.mark.parametrize("how", ["missing", "duplicate", "unknown service", "unknown language", "half an abstention", "nan", "infinite", "above one"])
 def test_a_broken_answer_fails_on_completeness_and_leaves_the_rest_undefined(prepared: Prepared, how: str, cohort: str) -> None:
     case = prepared.key["id"][prepared.key["cohort"] == cohort][7:8]
     names = {"hidden": ("completeness", "wrong-answers"), "twin": ("completeness-fresh", "wrong-answers-fresh")}[cohort]

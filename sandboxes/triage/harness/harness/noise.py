@@ -5,7 +5,17 @@ import re
 import numpy as np
 
 SPELLINGS = {
-    "lb": (("ë", "e"), ("é", "e"), ("ä", "ae"), ("ech ", "esch "), ("net", "nët"), ("fir ", "fier "), ("wéi", "wei"), ("ou", "oo"), ("w.e.g.", "wgl")),
+    "lb": (
+        ("ë", "e"),
+        ("é", "e"),
+        ("ä", "ae"),
+        ("ech ", "esch "),
+        ("net", "nët"),
+        ("fir ", "fier "),
+        ("wéi", "wei"),
+        ("ou", "oo"),
+        ("w.e.g.", "wgl"),
+    ),
     "fr": (("é", "e"), ("è", "e"), ("ê", "e"), ("à", "a"), ("ô", "o"), ("û", "u"), ("œ", "oe"), ("ç", "c"), ("qu'", "k "), ("c'est", "c")),
     "de": (("ß", "ss"), ("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("dass", "das"), ("ph", "f")),
     "en": (("n't", "nt"), ("you", "u"), ("are ", "r "), ("receive", "recieve"), ("their", "there")),
