@@ -26,6 +26,8 @@ COHORT = "hidden"
 """All episodes are of it: they were drawn for this run alone."""
 BASELINE = "sumo"
 _THOUSAND = 1000.0
+_ENOUGH = 20
+"""Episodes that have any of something: fewer, and resampling them tells too little."""
 
 _PROPORTIONS = {
     "preventable_collision_rate": ("collided", "preventable", "preventable scenarios ended in a collision"),
@@ -210,11 +212,13 @@ def rare(above: Floats, below: Floats, level: float) -> float:
     """An upper bound of Σ above / Σ below over episodes (n,) that holds where few of them, or none, have any of it.
 
     Resampling cannot show an episode that was not seen. The share is that of the episodes that have any, bounded by Clopper and Pearson,
-    times what it is in those; where no episode was seen to have any, it might last for the whole of one.
+    times what it is in those, as if there were one more of mean length in which it lasts throughout. 0 where there are enough to resample.
     """
-    has = above > 0
+    has, one_more = above > 0, float(below.mean())
+    if has.sum() >= _ENOUGH:
+        return 0.0
     _, most = exact.proportion(int(has.sum()), len(above), level)
-    return most * (float(above[has].sum() / below[has].sum()) if has.any() else 1.0)
+    return most * (float(above[has].sum()) + one_more) / (float(below[has].sum()) + one_more)
 
 
 def _interval(lower: float | None, upper: float | None, level: float, method: str) -> Document:

@@ -186,7 +186,9 @@ def test_the_share_of_what_is_rare_is_bounded_by_how_few_episodes_have_it() -> N
     assert rare(none, below, 0.95) == pytest.approx(exact.proportion(0, 100, 0.95)[1])
     some = none.copy()
     some[:2] = 4.0
-    assert rare(some, below, 0.95) == pytest.approx(exact.proportion(2, 100, 0.95)[1] * 0.1)
+    assert rare(some, below, 0.95) == pytest.approx(exact.proportion(2, 100, 0.95)[1] * (4 + 4 + 40) / (3 * 40))
+    some[:20] = 4.0
+    assert rare(some, below, 0.95) == 0.0
 
 
 def test_what_nobody_saw_is_not_shown_never_to_happen(tmp_path: Path) -> None:
