@@ -61,6 +61,11 @@ def world(train: Any, hidden: Any, rng: np.random.Generator, twin: Any) -> dict[
     return {**table, "id": np.array([f"p{i}" for i in range(len(table["time"]))])}
 
 
+def specification(sandbox: Path) -> SandboxSpec:
+    """The specification of a sandbox's folder, without the chances that it states: they may be those of other criteria."""
+    return SandboxSpec.model_validate({**yaml.safe_load((sandbox / "sandbox.yaml").read_text()), "chance": []})
+
+
 def context_of(spec: SandboxSpec, replicates: int, seed: str) -> dict[str, Any]:
     """What the lab would tell the harness, for as many measured runs as the quota allows."""
     criteria = spec.frozen_criteria()
@@ -110,7 +115,7 @@ def main() -> None:
     harness: Any = importlib.import_module("harness")
     for part in ("baselines", "twin"):
         importlib.import_module(f"harness.{part}")
-    spec = SandboxSpec.model_validate(yaml.safe_load((SANDBOX / "sandbox.yaml").read_text()))
+    spec = specification(SANDBOX)
     horizon = float(spec.harness.model_dump()["parameters"]["horizon"])
     shares = Shares()
     with tempfile.TemporaryDirectory() as folder:

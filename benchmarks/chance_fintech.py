@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.chance import Shares, context_of, judged_by, options
+from benchmarks.chance import Shares, context_of, judged_by, options, specification
 from livinglab.measuring.credit import CreditEvaluation
 from livinglab.measuring.resampling import generator
-from tests.harnesses import ROOT, load, load_make, load_spec
+from tests.harnesses import ROOT, load, load_make
 
 SANDBOX = ROOT / "sandboxes" / "fintech"
 TRAIN, HIDDEN, DEVELOPMENT = 600, 400, 1000
@@ -74,7 +74,7 @@ def answers(score: Any, train: dict[str, Any], asked: dict[str, Any], parameters
 
 def main() -> None:
     arguments = options(__doc__)
-    spec, score, pool, shares = load_spec(SANDBOX), pilot(), load_make(SANDBOX).load(), Shares()
+    spec, score, pool, shares = specification(SANDBOX), pilot(), load_make(SANDBOX).load(), Shares()
     for number in range(arguments.simulations):
         rng = generator("chance fintech", str(number))
         train, (cases, copies, higher) = training(pool, rng), cohort(pool, rng)

@@ -4,31 +4,29 @@
 
 Each simulated study is drawn from one world (Weibull times whose log hazard depends on one covariate, 22 % events by ten
 years, censoring as in FLChain: some throughout, the rest after the tenth year). The model that is measured is a little too
-sure of itself. Printed is, per metric, how often the true value was on the right side of either one-sided bound, with the
-Monte Carlo standard error; nominal is the level.
+sure of itself. Printed is, per metric, how often the true value was on the right side of either one-sided bound; nominal is the
+level.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from benchmarks.covering import World, report
 from livinglab.measuring import accuracy, calibration, discrimination, influence
-from livinglab.measuring.bounds import both_bounds
 from livinglab.measuring.cohort import Bools, Cohort, Floats
-from livinglab.measuring.influence import Estimate, Linearised
-from livinglab.measuring.resampling import generator, lower_bound, multiplicities, multiplied, upper_bound
+from livinglab.measuring.estimate import Estimate, difference, spread
+from livinglab.measuring.influence import Linearised
+from livinglab.measuring.resampling import generator
 
-HORIZON, THRESHOLD, LEVEL = 10.0, 0.3, 1 - 0.05 / 3
+HORIZON, THRESHOLD = 10.0, 0.3
 GRID = np.round(np.arange(0.1, 0.401, 0.05), 2)
 _BETA, _BASE, _SHAPE = 1.5, 0.135, 1.3
 _SURE, _BIAS = 1.04, 0.02
 _RIVAL = 0.35
 _TRUTH = 2_000_000
-
-Metric = Callable[[Cohort, Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -79,17 +77,15 @@ def closed(study: Study) -> dict[str, Estimate]:
     """The metrics that have an influence function."""
     part = Linearised(study.cohort)
     n = len(study.first)
-    groups = [
-        influence.spread(influence.sensitivity(Linearised(_part(study, g)), THRESHOLD), np.flatnonzero(g), n) for g in (study.first, ~study.first)
-    ]
+    groups = [spread(influence.sensitivity(Linearised(_part(study, g)), THRESHOLD), np.flatnonzero(g), n) for g in (study.first, ~study.first)]
     return {
         "uno_c": influence.uno_c(part),
-        "delta_uno_c": influence.difference(influence.uno_c(part), influence.uno_c(part, study.rival)),
+        "delta_uno_c": difference(influence.uno_c(part), influence.uno_c(part, study.rival)),
         "calibration_slope": influence.slope(part),
         "observed_expected": influence.observed_expected(part),
         "ipa": influence.ipa(part),
         "sensitivity": influence.sensitivity(part, THRESHOLD),
-        "sensitivity_difference": influence.difference(*groups),
+        "sensitivity_difference": difference(*groups),
     }
 
 
@@ -106,74 +102,7 @@ def truth() -> dict[str, float]:
     return values
 
 
-def bootstrap_bounds(study: Study, metric: str, replicates: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Both bounds, as the harness makes them."""
-    values = resampled(study)[metric](multiplicities(len(study.first), replicates, rng).astype(np.float64))
-    low, high = both_bounds(metric, values.reshape(len(values), -1), LEVEL)
-    return -np.inf if low is None else low, np.inf if high is None else high
-
-
-def multiplier_bounds(study: Study, replicates: int, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
-    """Both bounds of every metric that has an influence function."""
-    estimates = closed(study)
-    drawn = multiplied(np.stack([e.influence for e in estimates.values()], axis=1).astype(np.float32), replicates, rng)
-    found = {}
-    for place, (name, estimate) in enumerate(estimates.items()):
-        low, high = lower_bound(estimate.value + drawn[:, place], LEVEL), upper_bound(estimate.value + drawn[:, place], LEVEL)
-        assert low is not None
-        assert high is not None
-        found[name] = low, high
-    return found
-
-
-@dataclass
-class Tally:
-    """How often the truth was not below the lower, and not above the upper bound."""
-
-    simulations: int = 0
-    above_lower: int = 0
-    below_upper: int = 0
-
-    def add(self, true: float, low: float, high: float) -> None:
-        self.simulations += 1
-        self.above_lower += low <= true
-        self.below_upper += true <= high
-
-
-def cover(n: int, simulations: int, replicates: int, method: str, true: dict[str, float], metrics: tuple[str, ...] = ()) -> dict[str, Tally]:
-    """Simulated studies of size n under one method."""
-    tallies: dict[str, Tally] = {}
-    for number in range(simulations):
-        rng = generator("coverage", f"{n} {number}")
-        study = draw(n, rng)
-        if method == "bootstrap":
-            found = {name: bootstrap_bounds(study, name, replicates, rng) for name in metrics or resampled(study)}
-        else:
-            found = multiplier_bounds(study, replicates, rng)
-        for name, (low, high) in found.items():
-            tallies.setdefault(name, Tally()).add(true[name], low, high)
-    return tallies
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=500)
-    parser.add_argument("--replicates", type=int, default=600)
-    parser.add_argument("--sizes", default="3150,1400,480")
-    parser.add_argument("--methods", default="bootstrap,multiplier")
-    parser.add_argument("--metrics", default="", help="for the bootstrap; all of them if empty")
-    arguments = parser.parse_args()
-    true, chosen = truth(), tuple(filter(None, arguments.metrics.split(",")))
-    print(f"level {LEVEL:.4f}, {arguments.replicates} replicates, {arguments.simulations} simulated studies per row", flush=True)
-    print("| method | n | events | metric | truth | lower bound holds | upper bound holds | ± |\n|---|---|---|---|---|---|---|---|")
-    for size in map(int, arguments.sizes.split(",")):
-        events = draw(size, generator("coverage", f"{size} 0")).cohort.events
-        for method in arguments.methods.split(","):
-            for name, tally in cover(size, arguments.simulations, arguments.replicates, method, true, chosen).items():
-                low, high = tally.above_lower / tally.simulations, tally.below_upper / tally.simulations
-                error = (LEVEL * (1 - LEVEL) / tally.simulations) ** 0.5
-                print(f"| {method} | {size} | {events} | {name} | {true[name]:.4f} | {low:.3f} | {high:.3f} | {error:.3f} |", flush=True)
-
+WORLD = World("coverage", draw, resampled, closed, truth, lambda study: study.cohort.events)
 
 if __name__ == "__main__":
-    main()
+    report(WORLD, __doc__, "3150,1400,480")

@@ -23,9 +23,10 @@ from rich.text import Text
 
 from livinglab.cli.client import Client, connect
 from livinglab.cli.show import STEPS, follow_on, progress_on, show_verdict
-from livinglab.domain.canonical import sha256
 from livinglab.domain.errors import Conflict, NotFound
-from livinglab.evidence import dsse, statements
+from livinglab.domain.plan import PlanBody
+from livinglab.domain.sandbox import Role
+from livinglab.evidence.agreement import sign_plan
 from livinglab.evidence.keys import KeySigner, new_key
 from livinglab.evidence.policy import TrustedKey, TrustPolicy
 from livinglab.evidence.verify import verify
@@ -133,10 +134,9 @@ def agree(domain: Domain, startup: Client, authority: Client, keys: dict[str, Ke
         "valid_from": today.isoformat(), "valid_until": (today + timedelta(days=180)).isoformat(),
     })  # fmt: skip
     body = plan["body"]
-    for client, role, organisation in ((startup, "participant", domain.startup), (authority, "authority", domain.authority)):
-        data = client.read(f"/v1/plans/{body['id']}/body").content
-        statement = statements.plan_signature(plan=body["id"], version=body["version"], digest=sha256(data), role=role, organisation=organisation)
-        plan = client.send("POST", f"/v1/plans/{body['id']}/signatures", keys[role].sign(statement, dsse.IN_TOTO), "application/vnd.dsse+json")
+    for client, role in ((startup, "participant"), (authority, "authority")):
+        read = PlanBody.model_validate_json(client.read(f"/v1/plans/{body['id']}/body").content)
+        plan = client.send("POST", f"/v1/plans/{body['id']}/signatures", sign_plan(read, Role(role), keys[role]), "application/vnd.dsse+json")
     domain.console.print(
         f"[bold]Plan[/] {body['id']} is {plan['state']}: digest {plan['digest'][:19]}…, signed by {domain.startup} and {domain.authority}"
     )

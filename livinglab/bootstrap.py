@@ -111,18 +111,22 @@ def lab_signer(settings: Settings) -> "KeySigner":
 
 def open_site(lab: Lab, name: str) -> Site:
     """The site of that name; `Invalid` with the known names otherwise."""
+    return site_of(lab.settings, name, lab.artifacts, lab.clock)
+
+
+def site_of(settings: Settings, name: str, artifacts: Artifacts, clock: Clock) -> Site:
+    """As `open_site`, for whoever has no use for the lab's database."""
     if name != "docker":
         raise unknown_name("site", name, ["docker"])
     from livinglab.artifacts.oci import OciImages
     from livinglab.sites.docker import DockerSite
 
-    settings = lab.settings
     launcher = settings.launcher_path
     if not launcher.is_file():
         msg = f"there is no launcher at {launcher}."
         raise Invalid(msg, where="launcher", hint="Build it with infra/launcher/build.sh, or set LIVINGLAB_LAUNCHER.")
     return DockerSite(name=name, instance=settings.instance, root=settings.home / "work" / name, vault=settings.vault_path, launcher=launcher,
-                      images=OciImages(lab.artifacts), clock=lab.clock, runtime=settings.docker_runtime, url=settings.docker_url)  # fmt: skip
+                      images=OciImages(artifacts), clock=clock, runtime=settings.docker_runtime, url=settings.docker_url)  # fmt: skip
 
 
 def open_engine(lab: Lab, site: Site, boundary: "Boundary | None" = None) -> "Engine":

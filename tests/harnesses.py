@@ -96,16 +96,21 @@ def prepare(data: Path, spec: SandboxSpec, harness: Any, preparing: Any, workloa
     preparing.run(context, data)
     for name in ("inputs", "key"):
         (data / "out" / name).rename(data / name)
-    root = data / "decoding"
+    honest = answered(data / "inputs", data / "decoding", spec, workload)
+    return Prepared(data, harness, criteria, context, tables.read(data / "key" / "key.parquet"), honest)
+
+
+def answered(inputs: Path, root: Path, spec: SandboxSpec, workload: Path, *arguments: str | Path) -> Table:
+    """What a pilot answers to these inputs, decoded; `root` is where that happens."""
     for name in ("outputs", "out"):
         (root / name).mkdir(parents=True)
-    environment = {**os.environ, "PILOT_IN": str(data / "inputs"), "PILOT_OUT": str(root / "outputs")}
-    subprocess.run([sys.executable, workload], check=True, env=environment, capture_output=True)
+    environment = {**os.environ, "PILOT_IN": str(inputs), "PILOT_OUT": str(root / "outputs")}
+    ran = subprocess.run([sys.executable, workload, *arguments], check=False, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
     columns = [column.model_dump(mode="json") for column in spec.family.columns]
     decode.run({"output": spec.family.output, "columns": columns, "limits": {"bytes": 1 << 24, "rows": 20_000}}, root)
     assert json.loads((root / "out" / "decode.json").read_text())["status"] == "ok"
-    honest = tables.read(root / "out" / "table.parquet")
-    return Prepared(data, harness, criteria, context, tables.read(data / "key" / "key.parquet"), honest)
+    return tables.read(root / "out" / "table.parquet")
 
 
 def placed(ids: Any, predictions: Table) -> Any:

@@ -1,33 +1,22 @@
 """A whole lab for tests: real store, real engine, real containers, two parties with keys of their own."""
 
-import json
-import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from livinglab.artifacts.vault import FileVault
-from livinglab.bootstrap import Lab, lab_signer, open_lab, open_supervisor
-from livinglab.cli.sandboxes import _make
-from livinglab.dispatch.inline import carry_inline
-from livinglab.domain.access import Caller
+from livinglab.bootstrap import open_lab
 from livinglab.domain.plan import Plan
 from livinglab.domain.run import Run
 from livinglab.domain.sandbox import Role
-from livinglab.evidence import dsse, statements
-from livinglab.evidence.keys import KeySigner, new_key
-from livinglab.evidence.policy import TrustedKey, TrustPolicy
 from livinglab.evidence.verify import Report, verify
-from livinglab.services.runs import RunRequest
+from livinglab.rehearsal import parties as rehearsal
 from livinglab.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,83 +68,27 @@ def starts(attempt: str, since: float) -> Counter[str]:
 
 
 @dataclass
-class Parties:
-    """A lab with a sandbox registered (the tiny one, if none is named), an authority and a participant."""
+class Parties(rehearsal.Parties):
+    """Both sides, with a sandbox registered (the tiny one, if none is named) and the pilots' image uploaded."""
 
-    lab: Lab
-    authority: Caller
-    participant: Caller
-    keys: dict[Role, KeySigner]
-    image: str
-    sandbox: Path = TINY
+    image: str = ""
 
     @classmethod
     def gather(cls, home: Path, *, sandbox: Path = TINY, harness: Path | None = None, pilots: Path | None = None, **settings: Any) -> "Parties":
-        lab = open_lab(Settings(home=home, **settings))
-        name = yaml.safe_load((sandbox / "sandbox.yaml").read_text())["id"]
-        parties = cls(
-            lab=lab,
-            authority=Caller(organisation="ministry", roles={name: Role.AUTHORITY}, token="t1"),
-            participant=Caller(organisation="startup", roles={name: Role.PARTICIPANT}, token="t2"),
-            keys={role: new_key(home / "party-keys" / f"{role}.pem") for role in (Role.AUTHORITY, Role.PARTICIPANT)},
-            image="",
-            sandbox=sandbox,
-        )
-        for caller, role in ((parties.authority, Role.AUTHORITY), (parties.participant, Role.PARTICIPANT)):
-            lab.access.register_key(caller, parties.keys[role].public_pem.decode())
-        parties._register(harness or harness_archive())
-        parties.image = lab.images.upload(parties.participant, chunks(pilots or pilots_archive())).digest
+        spec = yaml.safe_load((sandbox / "sandbox.yaml").read_text())
+        parties = cls.meet(open_lab(Settings(home=home, **settings)), spec["id"], authority="ministry", participant="startup")
+        parties.register(spec, parties.upload(Role.AUTHORITY, harness or harness_archive()), sandbox / "data" / "make.py", SECRET)
+        parties.image = parties.upload(Role.PARTICIPANT, pilots or pilots_archive())
         return parties
 
-    def _register(self, archive_: Path) -> None:
-        vault = FileVault(self.lab.settings.vault_path)
-        secret, commitment = vault.new_secret(SECRET)
-        scratch = self.lab.settings.home / "make"
-        _make(self.sandbox / "data" / "make.py", scratch, secret)
-        harness = self.lab.images.upload(self.authority, chunks(archive_))
-        release = {
-            "spec": yaml.safe_load((self.sandbox / "sandbox.yaml").read_text()), "harness_image": harness.digest, "commitment": commitment,
-            "participant_data": vault.add(scratch / "participant").model_dump(), "hidden_data": vault.add(scratch / "hidden").model_dump(),
-        }  # fmt: skip
-        shutil.rmtree(scratch)
-        self.lab.sandboxes.register(self.authority, json.loads(json.dumps(release)))
-
-    def plan(self, *entrypoint: str, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31"), **resources: Any) -> Plan:
+    def plan(self, *entrypoint: str, signed: bool = True, **resources: Any) -> Plan:
         """A plan for a fresh pilot."""
-        return self.plan_for(manifest(*entrypoint, **resources), signed=signed, dates=dates)
+        return self.plan_for(manifest(*entrypoint, **resources), signed=signed)
 
-    def plan_for(
-        self, document: dict[str, Any], *, signed: bool = True, dates: tuple[str, str] = ("2020-01-01", "2099-12-31"),
-        evidence: dict[str, tuple[str, bytes]] | None = None,
-    ) -> Plan:  # fmt: skip
-        """A plan for a pilot with this manifest, and with required evidence: name → media type and bytes."""
-        pilot = self.lab.applications.submit(self.participant, document, self.image)
-        for name, (media_type, data) in (evidence or {}).items():
-            self.lab.documents.attach(self.participant, pilot.id, name, media_type, [data])
-        plan = self.lab.plans.propose(
-            self.participant, {"pilot": pilot.id, "objectives": ["to be tested"], "valid_from": dates[0], "valid_until": dates[1]}
-        )
-        if signed:
-            self.sign(plan, Role.PARTICIPANT)
-            plan = self.sign(plan, Role.AUTHORITY)
-        return plan
-
-    def sign(self, plan: Plan, role: Role, key: KeySigner | None = None) -> Plan:
-        caller = self.authority if role is Role.AUTHORITY else self.participant
-        return self.lab.plans.sign(caller, plan.id, self.envelope(plan, role, key))
-
-    def envelope(self, plan: Plan, role: Role, key: KeySigner | None = None) -> bytes:
-        organisation = plan.body.authority if role is Role.AUTHORITY else plan.body.participant
-        statement = statements.plan_signature(plan=plan.id, version=plan.body.version, digest=plan.digest, role=role, organisation=organisation)
-        return (key or self.keys[role]).sign(statement, dsse.IN_TOTO)
-
-    def request(self, plan: Plan, key: str | None = None) -> Run:
-        return self.lab.runs.request(self.participant, RunRequest(plan=plan.id).model_dump(), key or f"key-{plan.id}-{datetime.now(UTC).timestamp()}")
-
-    def carry_all(self, boundary: Callable[[str], None] | None = None) -> None:
-        """Carry everything that is queued, in this process."""
-        supervisor = open_supervisor(self.lab, "docker", boundary=boundary)
-        supervisor.serve(lambda attempt: carry_inline(supervisor, attempt), until_idle=True)
+    def plan_for(self, document: dict[str, Any], *, signed: bool = True, evidence: rehearsal.Evidence | None = None) -> Plan:
+        """A plan for a pilot with this manifest, and with required evidence."""
+        plan = self.propose(document, self.image, "to be tested", evidence or {})
+        return self.sign(plan) if signed else plan
 
     def run(self, *entrypoint: str, **resources: Any) -> Run:
         """A plan, a run under it, carried to its end."""
@@ -165,11 +98,7 @@ class Parties:
 
     def verified(self, plan: Plan, dossier: Path) -> Report:
         """What a stranger finds who checks the plan's dossier."""
-        self.lab.dossiers.write(self.authority, plan.id, dossier)
-        trusted = [TrustedKey(lab_signer(self.lab.settings).public_pem, "lab", "lab"),
-                   TrustedKey(self.keys[Role.AUTHORITY].public_pem, "authority", "ministry"),
-                   TrustedKey(self.keys[Role.PARTICIPANT].public_pem, "participant", "startup")]  # fmt: skip
-        return verify(dossier, TrustPolicy.of(trusted))
+        return verify(dossier, self.write_dossier(plan.id, dossier))
 
     def state(self, run: Run) -> Run:
         return self.lab.runs.get(self.authority, run.id)[0]

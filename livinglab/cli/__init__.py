@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import sys
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from livinglab import __version__
 from livinglab.domain.errors import LivingLabError, Unreachable
 
 COMMANDS = {
+    "try": ("rehearsals", "Run a pilot here, against a sandbox's folder: a rehearsal."),
     "submit": ("pilots", "Bring a pilot: upload its image and its manifest."),
     "plan": ("plans", "Propose a plan for a pilot, or look at one."),
     "sign": ("plans", "Sign a plan with your own key."),
@@ -60,7 +62,7 @@ class _Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"livinglab.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -61,7 +61,8 @@ def sign(plan_id: str, key_file: Path, role: str, client: Client, *, as_json: bo
     The digests of the required evidence that the plan freezes are printed: compare them with the documents that you have.
     """
     from livinglab.domain.plan import PlanBody
-    from livinglab.evidence import dsse, statements
+    from livinglab.domain.sandbox import Role
+    from livinglab.evidence.agreement import sign_plan
     from livinglab.evidence.keys import KeySigner
 
     signer = KeySigner.load(key_file)
@@ -70,8 +71,7 @@ def sign(plan_id: str, key_file: Path, role: str, client: Client, *, as_json: bo
     if body.encode()[0] != data or body.id != plan_id:
         raise EvidenceBroken("the plan's bytes are not canonical, or of another plan", where=plan_id)
     organisation = body.participant if role == "participant" else body.authority
-    statement = statements.plan_signature(plan=plan_id, version=body.version, digest=sha256(data), role=role, organisation=organisation)
-    signed = client.send("POST", address("plans", plan_id, "signatures"), signer.sign(statement, dsse.IN_TOTO), "application/vnd.dsse+json")
+    signed = client.send("POST", address("plans", plan_id, "signatures"), sign_plan(body, Role(role), signer), "application/vnd.dsse+json")
     if as_json:
         echo_json(signed)
     else:

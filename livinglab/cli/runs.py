@@ -96,21 +96,18 @@ def why(run_id: str, client: Client, *, as_json: bool) -> None:
 @remote
 def logs(run_id: str, role: str, client: Client, *, follow: bool) -> None:
     """Print what a container of the run wrote. Control characters are shown, not obeyed."""
+    from livinglab.cli.show import harmless
+
     offset = 0
     while True:
         over = client.get(address("runs", run_id))["run"]["state"] in ("completed", "failed", "refused", "cancelled")
         answer = client.read(address("runs", run_id, "logs"), role=role, offset=offset)
         offset = int(answer.headers["X-Next-Offset"])
-        click.echo(_harmless(answer.content.decode(errors="replace")), nl=False)
+        click.echo(harmless(answer.content.decode(errors="replace")), nl=False)
         if not answer.content and (over or not follow):
             return
         if not answer.content:
             time.sleep(0.5)  # between polls of a run that goes on
-
-
-def _harmless(text: str) -> str:
-    """A pilot's bytes must not move the cursor of whoever reads them."""
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 @click.command()

@@ -1,8 +1,6 @@
 """Sandboxes: what an authority does before it opens one."""
 
-import importlib.util
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +44,15 @@ def check(file: Path, *, as_json: bool) -> None:
 @click.option("--secret", envvar="LIVINGLAB_SANDBOX_SECRET", help="Hexadecimal, ≥ 128 bits; only to repeat a split [default: a fresh one].")
 def prepare(folder: Path, vault: Path | None, out: Path, secret: str | None) -> None:
     """Draw the secret, split the data with it, and place both in the site's vault. Runs FOLDER/data/make.py."""
+    from livinglab.artifacts.placing import place_data
     from livinglab.artifacts.vault import FileVault
     from livinglab.settings import read_settings
 
     place = FileVault(vault or read_settings().vault_path)
-    drawn, commitment = place.new_secret(_from_hex(secret) if secret else None)
-    with tempfile.TemporaryDirectory() as scratch:
-        _make(folder / "data" / "make.py", Path(scratch), drawn)
-        participant, hidden = place.add(Path(scratch) / "participant"), place.add(Path(scratch) / "hidden")
-    bindings = {"participant_data": participant.model_dump(), "hidden_data": hidden.model_dump(), "commitment": commitment}
+    bindings = place_data(place, folder / "data" / "make.py", _from_hex(secret) if secret else None)
     out.write_text(json.dumps(bindings, indent=2) + "\n")
-    click.echo(f"{out}: the participant's data {participant.digest[:19]}…, hidden data {hidden.digest[:19]}…, commitment {commitment[:19]}…")
+    digests = [str(bindings[name]["digest"])[:19] for name in ("participant_data", "hidden_data")]
+    click.echo(f"{out}: the participant's data {digests[0]}…, hidden data {digests[1]}…, commitment {bindings['commitment'][:19]}…")
 
 
 def _from_hex(secret: str) -> bytes:
@@ -75,17 +71,6 @@ def _bindings(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise Invalid(f"{file} holds no bindings.", hint="It is what `livinglab sandbox prepare` wrote.")
     return document
-
-
-def _make(script: Path, out: Path, secret: bytes) -> None:
-    """The sandbox's own `make(out, secret)`, which writes participant/ and hidden/."""
-    if not script.is_file():
-        raise Invalid(f"there is no {script}.", hint="It defines make(out: Path, secret: bytes), which writes participant/ and hidden/.")
-    spec = importlib.util.spec_from_file_location("sandbox_data", script)
-    assert spec and spec.loader  # noqa: S101, PT018 - a file that is there has a loader
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.make(out, secret)
 
 
 @sandbox.command()

@@ -1,5 +1,6 @@
 """Tables and progress for people."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -77,13 +78,23 @@ def show_verdict(client: Client, run: str, console: Console) -> str:
     found = client.get(address("runs", run))["run"]
     answer = client.get(address("runs", run, "verdict"))
     sandbox = client.get(f"/v1/sandboxes/{found['sandbox']}")["document"]["spec"]
-    public = " · demonstration on public data: it proves the method, not the pilot" if sandbox["data"]["visibility"] == "demonstration" else ""
-    console.print(verdict_table(answer["verdict"], sandbox["criteria"], f"{sandbox['title']}{public}", console.width))
-    if answer["values_withheld"]:
+    return print_verdict(answer["verdict"], sandbox, console, withheld=answer["values_withheld"])
+
+
+def print_verdict(verdict: dict[str, Any], spec: dict[str, Any], console: Console, *, withheld: bool = False) -> str:
+    """Print a verdict under a sandbox's specification; return the set's verdict."""
+    public = " · demonstration on public data: it proves the method, not the pilot" if spec["data"]["visibility"] == "demonstration" else ""
+    console.print(verdict_table(verdict, spec["criteria"], f"{spec['title']}{public}", console.width))
+    if withheld:
         console.print("Values are withheld from this role by the sandbox's disclosure rules.", style="dim")
-    overall = str(answer["verdict"]["verdict"])
+    overall = str(verdict["verdict"])
     console.print(Text.assemble("Verdict of the gates: ", (overall, f"bold {COLOURS[overall]}")))
     return overall
+
+
+def harmless(text: str) -> str:
+    """A pilot's bytes must not move the cursor of whoever reads them."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 STEPS = tuple(step for steps in PHASES.values() for step in steps)
@@ -103,9 +114,16 @@ def follow(client: Client, run: str, console: Console) -> dict[str, Any]:
 
 def follow_on(client: Client, run: str, progress: Progress, task: TaskID, name: str = "") -> dict[str, Any]:
     """Show a run's steps on one line among others, after `name`, until it is over; return the run."""
+    show_steps(((kind, event["data"]) for _id, kind, event in client.events(run)), progress, task, name)
+    found: dict[str, Any] = client.get(address("runs", run))["run"]
+    progress.update(task, description=f"{name}{found['state']}", completed=len(STEPS))
+    return found
+
+
+def show_steps(events: Iterable[tuple[str, dict[str, Any]]], progress: Progress, task: TaskID, name: str = "") -> None:
+    """Show the steps that a run's events (kind, data) tell of, on one line after `name`."""
     console, phase_of = progress.console, {step: phase for phase, members in PHASES.items() for step in members}
-    for _id, kind, event in client.events(run):
-        data = event["data"]
+    for kind, data in events:
         if kind == "step-begun":
             step = Step(data["step"])
             progress.update(task, description=f"{name}{phase_of[step]}: {step}", completed=STEPS.index(step))
@@ -113,6 +131,3 @@ def follow_on(client: Client, run: str, progress: Progress, task: TaskID, name: 
                 console.print(f"  {name}{phase_of[step]}: {step}")
         elif kind in ("attempt-failing", "attempt-ended") and data.get("sentence"):
             console.print(Text.assemble(name, (str(data["sentence"]), "red")))
-    found: dict[str, Any] = client.get(address("runs", run))["run"]
-    progress.update(task, description=f"{name}{found['state']}", completed=len(STEPS))
-    return found

@@ -1,7 +1,7 @@
 """Criteria are data: demands fixed, digested and signed before the first run."""
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -74,8 +74,10 @@ class Criterion(Frozen):
     """Reference cases with the event by the horizon, and as many without it (Vergouwe 2005; Collins 2016)."""
     interval: IntervalDemand = IntervalDemand()
     compare: Literal["bound", "point"] = "bound"
-    multiplicity: Literal["intersection-union"] = "intersection-union"
-    """All gates must pass, so no gate's level is adjusted for the others (Berger 1982)."""
+    multiplicity: Literal["intersection-union", "holm"] = "intersection-union"
+    """All gates must pass, so no PASS needs an adjusted level (Berger 1982). `holm`: a FAIL in a family of criteria is adjusted for the others."""
+    family: Slug | None = Field(default=None, exclude_if=lambda family: family is None)
+    """Criteria that are read together, of which one may fail by chance (slices, usually); with `multiplicity: holm`."""
     severity: Severity = Severity.GATE
     required_evidence: tuple[str, ...] = ()
     basis: Basis
@@ -96,6 +98,12 @@ class Criterion(Frozen):
         if self.compare == "bound" and self.interval.method == "none":
             msg = "a bound cannot be compared without an interval: name a method, or say compare: point and why"
             raise ValueError(msg)
+        if (self.multiplicity == "holm") != (self.family is not None):
+            msg = "`multiplicity: holm` and `family` go together: name the family, or leave both out"
+            raise ValueError(msg)
+        if self.family is not None and self.compare == "point":
+            msg = "Holm's procedure needs bounds; a criterion that compares the point cannot be in a family"
+            raise ValueError(msg)
         return self
 
     @property
@@ -111,12 +119,28 @@ class CriteriaSet(Frozen):
     """The criteria of one specification, frozen for `measured_runs` looks at the data.
 
     The level of each bound is 1 − α/K for K measured runs (Bonferroni over the attempts that a plan allows), so that
-    trying until it passes buys nothing. `semantics` is the version of what each verdict follows from.
+    trying until it passes buys nothing. `semantics` is the version of what each verdict follows from: 2 is 1 with families
+    under Holm's procedure, and a set has it exactly if it has families, so that older sets keep their digest and their meaning.
     """
 
-    semantics: Literal[1] = 1
+    semantics: Literal[1, 2] = 1
     measured_runs: int = Field(default=3, ge=1, le=100)
     criteria: tuple[Criterion, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _versioned(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or "semantics" in document or not isinstance(document.get("criteria"), tuple | list):
+            return document
+        families = any((c.get("family") if isinstance(c, dict) else getattr(c, "family", None)) is not None for c in document["criteria"])
+        return {**document, "semantics": 2 if families else 1}
+
+    @model_validator(mode="after")
+    def _meaning(self) -> Self:
+        if (self.semantics == 2) != any(c.family is not None for c in self.criteria):  # noqa: PLR2004 - the version
+            msg = f"semantics {self.semantics} does not fit these criteria: 2 is for sets with families, 1 for those without"
+            raise ValueError(msg)
+        return self
 
     @property
     def digest(self) -> str:
@@ -126,6 +150,12 @@ class CriteriaSet(Frozen):
     def level(self, criterion: Criterion) -> float:
         """The one-sided level at which that criterion's bounds must be reported."""
         return 1 - (1 - criterion.interval.level) / self.measured_runs
+
+    @property
+    def families(self) -> dict[str, tuple[Criterion, ...]]:
+        """Criteria by family, in their order."""
+        names = dict.fromkeys(c.family for c in self.criteria if c.family is not None)
+        return {name: tuple(c for c in self.criteria if c.family == name) for name in names}
 
     @property
     def gates(self) -> tuple[Criterion, ...]:
@@ -139,7 +169,7 @@ def check_criteria(criteria: tuple[Criterion, ...], family: TaskFamily, slices: 
     Raises:
         Invalid: with the place (`criteria[3].metric`) of the first fault: an id given twice, an unknown metric, slice or
             baseline, a threshold outside the metric's range, a direction against the metric's sense, two methods for
-            the bounds of one measurement, or two gates on it that exclude each other.
+            the bounds of one measurement, two gates on it that exclude each other, or a family of one, or of several levels.
     """
     if not criteria:
         msg = "a specification without criteria decides nothing."
@@ -153,6 +183,7 @@ def check_criteria(criteria: tuple[Criterion, ...], family: TaskFamily, slices: 
         seen[criterion.id] = index
         _check_measurable(criterion, family, slices, baselines, where)
     _check_contradictions(criteria)
+    _check_families(criteria)
 
 
 def _check_measurable(criterion: Criterion, family: TaskFamily, slices: set[str], baselines: set[str], where: str) -> None:
@@ -197,3 +228,16 @@ def _check_contradictions(criteria: tuple[Criterion, ...]) -> None:
             if low >= high:
                 msg = f"no value of {later.metric} in slice {later.slice!r} can meet both this and criteria[{earlier_index}] ({earlier.id!r})."
                 raise Invalid(msg, where=f"criteria[{index}]")
+
+
+def _check_families(criteria: tuple[Criterion, ...]) -> None:
+    for index, criterion in enumerate(criteria):
+        if criterion.family is None:
+            continue
+        others = [c for c in criteria if c.family == criterion.family and c is not criterion]
+        if not others:
+            msg = f"the family {criterion.family!r} has no other criterion, so there is nothing to adjust for."
+            raise Invalid(msg, where=f"criteria[{index}].family")
+        if any(c.interval.level != criterion.interval.level for c in others):
+            msg = f"the criteria of the family {criterion.family!r} have different levels; Holm's procedure needs one."
+            raise Invalid(msg, where=f"criteria[{index}].interval.level")

@@ -23,6 +23,10 @@ WORST_FIRST = (Verdict.FAIL, Verdict.NOT_EVALUABLE, Verdict.INCONCLUSIVE, Verdic
 """The order in a set: its verdict is the first of these that any gate has."""
 
 
+_ROUNDING = 1e-12
+"""Levels that differ by less are the same."""
+
+
 class Interval(Frozen):
     """Both one-sided bounds, each at `level`. None on a side: no finite bound was found there."""
 
@@ -53,6 +57,8 @@ class Measurement(Frozen):
     status: Literal["ok", "undefined", "fault"] = "ok"
     value: float | None = None
     interval: Interval | None = None
+    stricter: tuple[Interval, ...] = Field(default=(), max_length=100, exclude_if=lambda stricter: not stricter)
+    """The same bounds at stricter levels, which families under Holm's procedure ask for."""
     n: int = Field(ge=0)
     events: int | None = Field(default=None, ge=0)
     non_events: int | None = Field(default=None, ge=0)
@@ -107,10 +113,40 @@ def judge(criteria: CriteriaSet, measurements: tuple[Measurement, ...]) -> SetVe
     found: dict[tuple[str, str, str | None], list[Measurement]] = {}
     for measurement in measurements:
         found.setdefault(measurement.key, []).append(measurement)
-    results = tuple(_judge_one(c, criteria.level(c), found) for c in criteria.criteria)
+    single = tuple(_judge_one(c, criteria.level(c), found) for c in criteria.criteria)
+    withdrawn: dict[str, CriterionVerdict] = {}
+    for members in criteria.families.values():
+        withdrawn |= _holm(members, criteria.level(members[0]), {r.criterion: r for r in single})
+    results = tuple(withdrawn.get(r.criterion, r) for r in single)
     gates = {r.verdict for r in results if r.severity is Severity.GATE}
     verdict = next((v for v in WORST_FIRST if v in gates), Verdict.NOT_EVALUABLE)
     return SetVerdict(semantics=criteria.semantics, criteria_digest=criteria.digest, verdict=verdict, results=results)
+
+
+def _holm(members: tuple[Criterion, ...], level: float, single: dict[str, CriterionVerdict]) -> dict[str, CriterionVerdict]:
+    """Those criteria of a family whose FAIL by their own bounds does not stand: among many, one happens by chance.
+
+    Holm 1979, Scandinavian Journal of Statistics 6:65, in terms of bounds: with k criteria not yet shown to fail, those whose
+    favourable bound at level 1 − α/k is beyond the demand are; this is repeated until nothing more is. The probability that any
+    criterion that is met fails is at most α. The family counts as it was frozen, whatever could be evaluated of it.
+    """
+    failed = {name: r.measurement for name, r in single.items() if r.verdict is Verdict.FAIL and r.measurement and r.measurement.value is not None}
+    open_ = {c.id: c for c in members if c.id in failed}
+    left = len(members)
+    while open_:
+        shown = {name for name, c in open_.items() if _beyond_at(c, 1 - (1 - level) / left, failed[name])}
+        if not shown:
+            break
+        open_ = {name: c for name, c in open_.items() if name not in shown}
+        left -= len(shown)
+    reason = f"beyond the demand by its own bounds, but not by those for the {len(members)} criteria of the family {members[0].family!r} (Holm)"
+    return {name: single[name].model_copy(update={"verdict": Verdict.INCONCLUSIVE, "reason": reason}) for name in open_}
+
+
+def _beyond_at(criterion: Criterion, level: float, m: Measurement) -> bool:
+    """Is even the favourable bound at this level, or a stricter one, beyond the demand? No, where there is none."""
+    enough = [i for i in (m.interval, *m.stricter) if i is not None and i.level >= level - _ROUNDING and i.method == criterion.interval.method]
+    return any(_compare_bounds(criterion, interval)[0] is Verdict.FAIL for interval in enough)
 
 
 def _judge_one(criterion: Criterion, level: float, found: dict[tuple[str, str, str | None], list[Measurement]]) -> CriterionVerdict:
@@ -137,7 +173,7 @@ def _decide(criterion: Criterion, level: float, m: Measurement) -> tuple[Verdict
         return (Verdict.PASS, "the value meets the demand") if met else (Verdict.FAIL, "the value does not meet the demand")
     if m.interval is None:
         return Verdict.NOT_EVALUABLE, "the harness reported no interval"
-    if m.interval.level < level - 1e-12:
+    if m.interval.level < level - _ROUNDING:
         return Verdict.NOT_EVALUABLE, f"the interval's level {m.interval.level:.4f} is below the {level:.4f} that the plan demands"
     if m.interval.method != criterion.interval.method:
         return Verdict.NOT_EVALUABLE, f"the interval was made by {m.interval.method}, and {criterion.interval.method} was agreed"

@@ -1,28 +1,29 @@
-"""Overall accuracy and use: Brier score, index of prediction accuracy, net benefit."""
+"""Overall accuracy and use: Brier score, index of prediction accuracy, net benefit. Without follow-up nothing is censored, and each case weighs 1."""
 
 import numpy as np
 
-from livinglab.measuring.cohort import Cohort, Floats, ratio
+from livinglab.measuring.cohort import Floats, ratio
+from livinglab.measuring.slices import Cases
 
 
 def _brier(case: Floats, control: Floats, weights: Floats, risk: Floats) -> Floats:
     return np.asarray((case @ (1 - risk) ** 2 + control @ risk**2) / weights.sum(axis=1))
 
 
-def brier(cohort: Cohort, weights: Floats) -> Floats:
+def brier(cohort: Cases, weights: Floats) -> Floats:
     """IPCW Brier score at the horizon (Graf et al. 1999, Statistics in Medicine 18:2529): (replicates,)."""
     return _brier(*cohort.outcome_weights(weights), weights, cohort.risk)
 
 
-def ipa(cohort: Cohort, weights: Floats) -> Floats:
-    """Index of prediction accuracy: 1 − Brier / Brier of the replicate's own Kaplan–Meier risk (Kattan & Gerds 2018): (replicates,)."""
+def ipa(cohort: Cases, weights: Floats) -> Floats:
+    """Index of prediction accuracy: 1 − Brier / Brier of the replicate's own risk of all, by Kaplan–Meier (Kattan & Gerds 2018): (replicates,)."""
     case, control = cohort.outcome_weights(weights)
     survival = cohort.survival(weights)
     null = (case.sum(axis=1) * survival**2 + control.sum(axis=1) * (1 - survival) ** 2) / weights.sum(axis=1)
     return np.asarray(1 - ratio(_brier(case, control, weights, cohort.risk), null))
 
 
-def net_benefit(cohort: Cohort, weights: Floats, thresholds: Floats) -> tuple[Floats, Floats]:
+def net_benefit(cohort: Cases, weights: Floats, thresholds: Floats) -> tuple[Floats, Floats]:
     """Net benefit of treating at `risk ≥ threshold`, and of treating all: twice (replicates, thresholds).
 
     Vickers & Elkin 2006, Med Decis Making 26:565; with censored data true and false positives are IPCW means
@@ -37,7 +38,7 @@ def net_benefit(cohort: Cohort, weights: Floats, thresholds: Floats) -> tuple[Fl
     return model, everyone
 
 
-def net_benefit_gain(cohort: Cohort, weights: Floats, thresholds: Floats) -> Floats:
+def net_benefit_gain(cohort: Cases, weights: Floats, thresholds: Floats) -> Floats:
     """Net benefit over that of the better of treating all and treating none: (replicates, thresholds)."""
     model, everyone = net_benefit(cohort, weights, thresholds)
     return model - np.maximum(everyone, 0)

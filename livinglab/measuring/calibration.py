@@ -4,6 +4,7 @@ import numpy as np
 
 from livinglab.measuring import cox
 from livinglab.measuring.cohort import Cohort, Floats, ratio
+from livinglab.measuring.slices import Cases
 
 _EDGE = 1e-6
 """Predicted risks are held this far from 0 and 1 where their logarithms are taken."""
@@ -18,8 +19,8 @@ def cloglog(risk: Floats) -> Floats:
     return np.asarray(np.log(-np.log1p(-np.clip(risk, _EDGE, 1 - _EDGE))))
 
 
-def observed_expected(cohort: Cohort, weights: Floats) -> Floats:
-    """1 − Kaplan–Meier at the horizon over the mean predicted risk: (replicates,)."""
+def observed_expected(cohort: Cases, weights: Floats) -> Floats:
+    """Share with the event (1 − Kaplan–Meier at the horizon) over the mean predicted risk: (replicates,)."""
     expected = weights @ cohort.risk / weights.sum(axis=1)
     return ratio(1 - cohort.survival(weights), expected)
 
@@ -60,6 +61,13 @@ def spline(x: Floats, knots: Floats) -> Floats:
     return np.stack([x, *terms], axis=1)
 
 
+def smooth_basis(x: Floats) -> Floats:
+    """Standardised spline of four knots of x, which differs between cases (Austin, Harrell & van Klaveren 2020): (n, p)."""
+    knots = np.unique(np.quantile(x, _KNOTS))  # fewer where a pilot gives few different risks
+    basis = spline(x, knots) if len(knots) >= _FEWEST_KNOTS else x[:, None]
+    return np.asarray((basis - basis.mean(axis=0)) / basis.std(axis=0))
+
+
 def smooth_observed(cohort: Cohort, weights: Floats) -> Floats:
     """Observed risk at the horizon as a smooth function of the predicted one: (replicates, n); NaN where it cannot be fitted.
 
@@ -69,10 +77,7 @@ def smooth_observed(cohort: Cohort, weights: Floats) -> Floats:
     x = cloglog(cohort.risk)
     if np.ptp(x) == 0:
         return np.full((len(weights), len(cohort)), np.nan)
-    knots = np.unique(np.quantile(x, _KNOTS))  # fewer where a pilot gives few different risks
-    basis = spline(x, knots) if len(knots) >= _FEWEST_KNOTS else x[:, None]
-    centre, spread = basis.mean(axis=0), basis.std(axis=0)
-    basis = (basis - centre) / spread
+    basis = smooth_basis(x)
     full = cox.fit(basis, event, short.starts, weights[:1]).beta[0]
     fitted = cox.fit(basis, event, short.starts, weights, full if np.isfinite(full).all() else None)
     known = max(0, int(np.searchsorted(short.time[short.starts], cohort.horizon, side="right")) - 1)
@@ -81,5 +86,9 @@ def smooth_observed(cohort: Cohort, weights: Floats) -> Floats:
 
 def ici(cohort: Cohort, weights: Floats) -> Floats:
     """Integrated calibration index: mean |smooth observed − predicted| (Austin, Harrell & van Klaveren 2020, Stat Med 39:2714): (replicates,)."""
-    gap = np.abs(smooth_observed(cohort, weights) - cohort.risk)
-    return np.asarray((weights * gap).sum(axis=1) / weights.sum(axis=1))
+    return mean_distance(smooth_observed(cohort, weights), cohort.risk, weights)
+
+
+def mean_distance(observed: Floats, risk: Floats, weights: Floats) -> Floats:
+    """Weighted mean |observed − predicted|: (replicates,)."""
+    return np.asarray((weights * np.abs(observed - risk)).sum(axis=1) / weights.sum(axis=1))

@@ -1,19 +1,19 @@
 """From decoded scores and defaults to measurements: what a credit-scoring harness does in `measure`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from livinglab.measuring import grades, scoring
-from livinglab.measuring.cohort import Bools, Floats, Ints, ratio
-from livinglab.measuring.curves import calibration_curve
-from livinglab.measuring.evaluation import BaseEvaluation, Key
+from livinglab.measuring import grades, score_influence, scoring
+from livinglab.measuring.binary import BinaryEvaluation, Metric
+from livinglab.measuring.cohort import Bools, Floats, Ints
+from livinglab.measuring.estimate import Estimate
+from livinglab.measuring.evaluation import Key
 from livinglab.measuring.reasons import Reasons
-from livinglab.measuring.resampling import generator
-from livinglab.measuring.scoring import Scored
-from livinglab.measuring.slices import Document, Part, Table, chosen, match
+from livinglab.measuring.scoring import Scored, Share
+from livinglab.measuring.slices import Part, Table, located, match
 
 SHAKEN, MOVED = "shaken", "moved"
 """Kinds of copies: of a case that hardly differs, and of one whose risk is higher in a feature declared monotone."""
@@ -21,9 +21,8 @@ SHAKEN, MOVED = "shaken", "moved"
 _SAME = 1e-9
 """Differences of pd up to this are none."""
 
-_PLAIN: dict[str, Callable[[Scored, Floats], Floats]] = {
-    "auc": scoring.auc, "gini": scoring.gini, "ks": scoring.ks, "observed_expected": scoring.observed_expected, "calibration_slope": scoring.slope,
-}  # fmt: skip
+_SHARES = frozenset({"adverse_impact_ratio", "equal_opportunity_difference", "reason_completeness", "reason_stability"})
+"""Metrics that are, or compare, the share of one sum over cases in another."""
 
 
 def no_copies() -> Table:
@@ -32,7 +31,7 @@ def no_copies() -> Table:
 
 
 @dataclass
-class CreditEvaluation(BaseEvaluation[Scored]):
+class CreditEvaluation(BinaryEvaluation):
     """A pilot's pd and reasons against defaults.
 
     The reference has `bad` and the columns that `parameters` names; predictions are id, pd and reasons. `copies` are perturbed
@@ -42,43 +41,40 @@ class CreditEvaluation(BaseEvaluation[Scored]):
     copies: Table = field(default_factory=no_copies)
 
     column = "pd"
-    by_pilot = frozenset({
-        "calibration_slope", "observed_expected", "adverse_impact_ratio", "reason_completeness", "reason_concentration", "reason_stability",
-    })  # fmt: skip
+    outcome = "bad"
+    by_pilot = BinaryEvaluation.by_pilot | {"adverse_impact_ratio", "reason_completeness", "reason_concentration", "reason_stability"}
+    smooth = BinaryEvaluation.smooth | _SHARES | {"gini"}
+    between = frozenset({"adverse_impact_ratio", "equal_opportunity_difference"})
+    ratios = frozenset({"adverse_impact_ratio"})
     points = frozenset({"jeffreys", "psi", "monotonicity"})
+    decides = False
     event_words = ("defaults", "cases without default")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.reject_at = float(self.context["parameters"]["reject_at"])
-        self.reasons = self._reasons(self.reference["id"])
         self.copied, self.copied_complete = match(self.copies["id"], self.predictions, self.column)
-        self.copied_reasons = self._reasons(self.copies["id"])
         order = np.argsort(self.reference["id"])
         self.origin = order[np.searchsorted(self.reference["id"], self.copies["of"], sorter=order)] if len(self.copies["of"]) else order[:0]
 
-    def charts(self) -> dict[str, Document]:
-        """The calibration curve."""
-        part = self.part("all")
-        if not len(part.rows) or not self.complete[part.rows].all():
-            return {}
-        rng = generator(self.context["seed"], "curves")
-        curve = calibration_curve(part, part.cohort.pd, lambda cases, w: ratio(w @ cases.bad, w.sum(axis=1)), rng)
-        return {"calibration": curve}
-
     # --- what is measured on ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """Those given to the cases of the reference."""
+        return self._reasons(self.reference["id"])
+
+    @cached_property
+    def copied_reasons(self) -> Reasons:
+        """Those given to the copies."""
+        return self._reasons(self.copies["id"])
 
     def _reasons(self, ids: np.ndarray[Any, Any]) -> Reasons:
         """The reasons given to these cases; none where a case is missing."""
-        names, first = np.unique(self.predictions["id"].astype(str), return_index=True)
-        place = np.searchsorted(names, ids.astype(str))
-        found = np.isin(ids.astype(str), names)
-        texts = np.array([self.predictions["reasons"][first[p]] if known else "" for p, known in zip(place, found, strict=True)], dtype=str)
+        texts = np.full(len(ids), "", dtype=self.predictions["reasons"].dtype)
+        rows, times = located(ids, self.predictions)
+        texts[times > 0] = self.predictions["reasons"][rows[times > 0]]
         return Reasons.parse(texts, tuple(self.context["parameters"].get("reason_codes", ())))
-
-    def _cut(self, slice_: Document) -> Part[Scored]:
-        rows, columns = chosen(self.reference, slice_)
-        return Part(Scored(self.reference["bad"][rows].astype(bool), self.predicted[rows]), rows, columns)
 
     def _copies(self, part: Part[Scored], kind: str | None = None) -> tuple[Ints, Ints]:
         """Copies of these cases, and where each one's case stands among them."""
@@ -91,55 +87,61 @@ class CreditEvaluation(BaseEvaluation[Scored]):
     def _usable(self, part: Part[Scored]) -> Bools:
         return np.concatenate([self.complete[part.rows], self.copied_complete[self._copies(part)[0]]])
 
-    def _compared(self, metric: str, slice_: str) -> tuple[Part[Scored], ...]:
+    def _groups(self, slice_: str) -> tuple[Part[Scored], Part[Scored]]:
+        """The protected group, and the others."""
         part, parameters = self.part(slice_), self.context["parameters"]
-        if metric in {"adverse_impact_ratio", "equal_opportunity_difference"}:
-            protected = self.reference[parameters["protected_column"]][part.rows] < parameters["protected_below"]
-            return part.only(protected), part.only(~protected)
-        kind = {"reason_stability": SHAKEN, "monotonicity": MOVED}.get(metric)
-        return () if kind is None else (part.only(np.isin(np.arange(len(part.rows)), self._copies(part, kind)[1])),)
+        protected = self.reference[parameters["protected_column"]][part.rows] < parameters["protected_below"]
+        return part.only(protected), part.only(~protected)
+
+    def _compared(self, metric: str, slice_: str) -> tuple[Part[Scored], ...]:
+        part, kind = self.part(slice_), {"reason_stability": SHAKEN, "monotonicity": MOVED}.get(metric)
+        if kind is None:
+            return super()._compared(metric, slice_)
+        return (part.only(np.isin(np.arange(len(part.rows)), self._copies(part, kind)[1])),)
 
     # --- values and their spread -----------------------------------------------------------------------------------------
 
     def _replicates(self, metric: str, slice_: str, baseline: str | None) -> Floats:
-        part = self.part(slice_)
-        if metric == "auc_plausibility":
-            return self._replicates("auc", slice_, None)
-        if metric == "delta_auc":
-            rival = self.baselines[str(baseline)][part.rows]
-            return self._replicates("auc", slice_, None) - self._resample(part, slice_, lambda cases, w: scoring.auc(cases, w, rival))
         if metric in self.points:
-            return np.array([getattr(self, f"_{metric}")(part)])
-        if metric.startswith("reason_"):
-            return self._resample(part, slice_, getattr(self, f"_{metric}")(part))
-        if metric in {"adverse_impact_ratio", "equal_opportunity_difference"}:
-            return self._between_groups(metric, slice_)
-        key = (metric, slice_, baseline)
-        if key not in self._resampled:
-            self._resampled[key] = self._resample(part, slice_, _PLAIN[metric])
-        return self._resampled[key]
+            return np.array([getattr(self, f"_{metric}")(self.part(slice_))])
+        return super()._replicates(metric, slice_, baseline)
 
-    def _between_groups(self, metric: str, slice_: str) -> Floats:
-        rate = scoring.approval if metric == "adverse_impact_ratio" else scoring.approval_of_good
-        groups = self._compared(metric, slice_)
-        first, second = (self._resample(group, slice_, lambda cases, w: rate(cases, w, self.reject_at)) for group in groups)
-        return ratio(first, second) if metric == "adverse_impact_ratio" else first - second
+    def _metric(self, metric: str, part: Part[Scored]) -> Metric:
+        if metric in _SHARES:
+            what = self._share(metric, part)
+            return lambda _, w: scoring.share(w, what)
+        if metric == "reason_concentration":
+            return self._concentration(part)
+        return {"gini": scoring.gini, "ks": scoring.ks}.get(metric) or super()._metric(metric, part)
 
-    def _reason_completeness(self, part: Part[Scored]) -> Callable[[Scored, Floats], Floats]:
-        valid, rejected = self.reasons.valid[part.rows], part.cohort.pd >= self.reject_at
-        return lambda _, w: ratio(w @ (valid & rejected), w @ rejected)
+    def _influence(self, metric: str, part: Part[Scored], rival: Floats | None = None) -> Estimate:
+        if metric in _SHARES:
+            return score_influence.share(self._share(metric, part))
+        return score_influence.gini(part.cohort) if metric == "gini" else super()._influence(metric, part, rival)
 
-    def _reason_concentration(self, part: Part[Scored]) -> Callable[[Scored, Floats], Floats]:
-        rejected = np.flatnonzero(part.cohort.pd >= self.reject_at)
-        kinds = self.reasons.take(part.rows[rejected]).kinds
-        return lambda _, w: scoring.commonest(w[:, rejected], kinds) if len(rejected) else np.full(len(w), np.nan)
+    def _share(self, metric: str, part: Part[Scored]) -> Share:
+        """The share that a metric is, or compares between groups."""
+        if metric == "adverse_impact_ratio":
+            return scoring.approval(part.cohort, self.reject_at)
+        if metric == "equal_opportunity_difference":
+            return scoring.approval_of_good(part.cohort, self.reject_at)
+        if metric == "reason_completeness":
+            rejected = part.cohort.risk >= self.reject_at
+            return (self.reasons.valid[part.rows] & rejected).astype(np.float64), rejected.astype(np.float64)
+        return self._overlaps(part)
 
-    def _reason_stability(self, part: Part[Scored]) -> Callable[[Scored, Floats], Floats]:
+    def _overlaps(self, part: Part[Scored]) -> Share:
+        """Of each case the overlap of its reasons with those of its shaken copies, and how many copies count: either is rejected."""
         copies, own = self._copies(part, SHAKEN)
-        counts = (part.cohort.pd[own] >= self.reject_at) | (self.copied[copies] >= self.reject_at)
+        counts = (part.cohort.risk[own] >= self.reject_at) | (self.copied[copies] >= self.reject_at)
         overlap = self.reasons.take(part.rows[own]).overlap(self.copied_reasons.take(copies))
         total, n = (np.bincount(own[counts], values, len(part.rows)) for values in (overlap[counts], None))
-        return lambda _, w: ratio(w @ total, w @ n.astype(np.float64))
+        return np.asarray(total, dtype=np.float64), np.asarray(n, dtype=np.float64)
+
+    def _concentration(self, part: Part[Scored]) -> Metric:
+        rejected = np.flatnonzero(part.cohort.risk >= self.reject_at)
+        kinds = self.reasons.take(part.rows[rejected]).kinds
+        return lambda _, w: scoring.commonest(w[:, rejected], kinds) if len(rejected) else np.full(len(w), np.nan)
 
     def _jeffreys(self, part: Part[Scored]) -> float:
         found = grades.grades(part.cohort, np.asarray(self.context["parameters"]["grades"], dtype=np.float64))
@@ -147,11 +149,11 @@ class CreditEvaluation(BaseEvaluation[Scored]):
 
     def _psi(self, part: Part[Scored]) -> float:
         parameters = self.context["parameters"]
-        return grades.psi(part.cohort.pd, self.reference[parameters["vintage_column"]][part.rows] >= parameters["vintage_from"])
+        return grades.psi(part.cohort.risk, self.reference[parameters["vintage_column"]][part.rows] >= parameters["vintage_from"])
 
     def _monotonicity(self, part: Part[Scored]) -> float:
         copies, own = self._copies(part, MOVED)
-        return float(np.mean(self.copied[copies] >= part.cohort.pd[own] - _SAME)) if len(copies) else float("nan")
+        return float(np.mean(self.copied[copies] >= part.cohort.risk[own] - _SAME)) if len(copies) else float("nan")
 
     def _note(self, key: Key) -> str:
         if key[0] != "jeffreys":

@@ -1,11 +1,9 @@
 """The calibration and the decision curve, as charts (`domain.chart.Chart`). The lab draws them: no picture comes out of a container."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from livinglab.measuring import accuracy
-from livinglab.measuring.cohort import Cohort, Floats
+from livinglab.measuring.cohort import Floats
 from livinglab.measuring.resampling import multiplicities
 from livinglab.measuring.slices import C, Document, Part
 
@@ -14,14 +12,15 @@ _REPLICATES = 400
 _STEP = 0.05
 
 
-def calibration_curve(part: Part[C], risk: Floats, observed: Callable[[C, Floats], Floats], rng: np.random.Generator) -> Document:
-    """Observed risk, a function of cases and weights, by tenths of predicted risk (n,), with 95 % pointwise bootstrap bounds."""
+def calibration_curve(part: Part[C], rng: np.random.Generator) -> Document:
+    """Observed risk by tenths of predicted risk, with 95 % pointwise bootstrap bounds."""
+    risk = part.cohort.risk
     edges = np.unique(np.quantile(risk, np.linspace(0, 1, _TENTHS + 1)))
     tenth = np.clip(np.searchsorted(edges, risk, side="right") - 1, 0, max(0, len(edges) - 2))
     curve: Document = {"label": "pilot, by tenths of predicted risk (bars: 95 %)", "style": "points", "x": [], "y": [], "lower": [], "upper": []}
     for number in np.unique(tenth):
         cohort = part.only(tenth == number).cohort
-        seen = observed(cohort, multiplicities(len(cohort), _REPLICATES, rng).astype(np.float64))
+        seen = 1 - cohort.survival(multiplicities(len(cohort), _REPLICATES, rng).astype(np.float64))
         curve["x"].append(float(risk[tenth == number].mean()))
         curve["y"].append(float(seen[0]))
         curve["lower"].append(float(np.quantile(seen[1:], 0.025)))
@@ -32,7 +31,7 @@ def calibration_curve(part: Part[C], risk: Floats, observed: Callable[[C, Floats
     }  # fmt: skip
 
 
-def decision_curve(part: Part[Cohort], thresholds: Floats) -> Document:
+def decision_curve(part: Part[C], thresholds: Floats) -> Document:
     """Net benefit of the model, of treating all, and of treating none, by threshold."""
     model, everyone = accuracy.net_benefit(part.cohort, np.ones((1, len(part.cohort))), thresholds)
     lines = (("pilot", "line", model[0]), ("treat all", "dashed", everyone[0]), ("treat none", "dotted", np.zeros(len(thresholds))))

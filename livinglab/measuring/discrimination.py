@@ -3,6 +3,7 @@
 import numpy as np
 
 from livinglab.measuring.cohort import Cohort, Floats, Ints, behind, ratio
+from livinglab.measuring.slices import Cases
 
 _CASES = 256
 """Cases whose pairs are compared at a time: enough for BLAS, few enough for memory."""
@@ -44,8 +45,14 @@ def _events_at(cohort: Cohort) -> Ints:
     return np.bincount(cohort.group, cohort.event, len(cohort.starts)).astype(np.int64)[cohort.group]
 
 
-def sensitivity(cohort: Cohort, weights: Floats, threshold: float) -> Floats:
-    """IPCW sensitivity of `risk ≥ threshold` for the event by the horizon (Uno et al. 2007, JASA 102:527): (replicates,)."""
+def sensitivity(cohort: Cases, weights: Floats, threshold: float) -> Floats:
+    """Sensitivity of `risk ≥ threshold`; with follow-up, IPCW for the event by the horizon (Uno et al. 2007, JASA 102:527): (replicates,)."""
     case, _ = cohort.outcome_weights(weights)
     total = case.sum(axis=1)
     return ratio(case @ (cohort.risk >= threshold), total)
+
+
+def specificity(cohort: Cases, weights: Floats, threshold: float) -> Floats:
+    """Specificity of `risk ≥ threshold`: the share without the event whose risk is below (IPCW as above): (replicates,)."""
+    _, control = cohort.outcome_weights(weights)
+    return ratio(control @ (cohort.risk < threshold), control.sum(axis=1))

@@ -1,18 +1,15 @@
 """From decoded predictions and reference outcomes to measurements: what a survival harness does in `measure`."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from livinglab.measuring import accuracy, calibration, discrimination, influence
 from livinglab.measuring.cohort import Cohort, Floats
-from livinglab.measuring.curves import calibration_curve, decision_curve, threshold_grid
+from livinglab.measuring.curves import threshold_grid
+from livinglab.measuring.estimate import Estimate
 from livinglab.measuring.evaluation import BaseEvaluation, Key
-from livinglab.measuring.influence import Estimate, Linearised
-from livinglab.measuring.resampling import THREADS, generator, multiplied
+from livinglab.measuring.influence import Linearised
 from livinglab.measuring.slices import Document, Part, cut
 
 _PLAIN: dict[str, Callable[[Any, Floats], Floats]] = {
@@ -34,32 +31,10 @@ class Evaluation(BaseEvaluation[Cohort]):
         super().__post_init__()
         self.horizon = float(self.context["parameters"]["horizon"])
 
-    def charts(self) -> dict[str, Document]:
-        """The calibration and decision curves of the slice `all`; empty where predictions are missing."""
-        part = self.part("all")
-        if not len(part.rows) or not self.complete[part.rows].all():
-            return {}
-        return {
-            "calibration": calibration_curve(
-                part, part.cohort.risk, lambda cohort, w: 1 - cohort.survival(w), generator(self.context["seed"], "curves")
-            ),
-            "decision": decision_curve(part, threshold_grid(self.context["parameters"])),
-        }
-
     # --- what is measured on ---------------------------------------------------------------------------------------------
 
     def _cut(self, slice_: Document) -> Part[Cohort]:
         return cut(self.reference, self.predicted, slice_, self.horizon)
-
-    def _compared(self, metric: str, slice_: str) -> tuple[Part[Cohort], ...]:
-        return self._groups(slice_) if metric == "sensitivity_difference" else ()
-
-    def _groups(self, name: str) -> tuple[Part[Cohort], Part[Cohort]]:
-        """The two groups of a slice whose difference is asked for, first less second."""
-        part, parameters = self.part(name), self.context["parameters"]
-        values = self.reference[parameters["difference_column"]][part.rows]
-        first, second = (part.only(values == group) for group in parameters["difference_groups"])
-        return first, second
 
     # --- values and their spread -----------------------------------------------------------------------------------------
 
@@ -97,41 +72,8 @@ class Evaluation(BaseEvaluation[Cohort]):
             return lambda cohort, w: discrimination.sensitivity(cohort, w, float(parameters["risk_threshold"]))
         return _PLAIN[metric]
 
-    # --- large samples ---------------------------------------------------------------------------------------------------
-
-    def _multiplier(self, keys: list[Key]) -> dict[Key, Floats]:
-        """For all keys in one pass over the cases of each cohort."""
-        found: dict[Key, Floats] = {}
-        for cohort in sorted({self.context["slices"][slice_]["cohort"] for _, slice_, _ in keys}):
-            n = self._size(cohort)
-            own = [key for key in keys if self.context["slices"][key[1]]["cohort"] == cohort]
-            with ThreadPoolExecutor(THREADS) as threads:
-                estimates = list(threads.map(self._estimate, own))
-            columns = np.zeros((n, len(own)), dtype=np.float32)
-            scales = [float(np.abs(estimate.influence).max()) for estimate in estimates]
-            for place, (estimate, scale) in enumerate(zip(estimates, scales, strict=True)):
-                columns[:, place] = estimate.influence / scale if scale > 0 else 0.0  # single precision has a narrow range
-            drawn = multiplied(columns, int(self.context["replicates"]), generator(self.context["seed"], f"multipliers {cohort}"))
-            for place, key in enumerate(own):
-                found[key] = estimates[place].value + scales[place] * np.concatenate(([0.0], drawn[:, place]))
-        return found
-
-    def _estimate(self, key: Key) -> Estimate:
-        """The metric with its influence on every case of the cohort."""
-        metric, slice_, baseline = key
-        threshold = float(self.context["parameters"].get("risk_threshold", 0.5))
-        n = self._size(self.context["slices"][slice_]["cohort"])
-        if metric == "sensitivity_difference":
-            parts = self._groups(slice_)
-            first, second = (influence.spread(influence.sensitivity(Linearised(p.cohort), threshold), p.columns, n) for p in parts)
-            return influence.difference(first, second)
-        part = self.part(slice_)
+    def _influence(self, metric: str, part: Part[Cohort], rival: Floats | None = None) -> Estimate:
         whole = Linearised(part.cohort)
-        if metric == "delta_uno_c":
-            rival = influence.uno_c(whole, self.baselines[str(baseline)][part.rows])
-            estimate = influence.difference(influence.uno_c(whole), rival)
-        elif metric == "sensitivity":
-            estimate = influence.sensitivity(whole, threshold)
-        else:
-            estimate = influence.SIMPLE[metric](whole)
-        return influence.spread(estimate, part.columns, n)
+        if metric in {"sensitivity", "sensitivity_difference"}:
+            return influence.sensitivity(whole, float(self.context["parameters"]["risk_threshold"]))
+        return influence.uno_c(whole, rival) if metric == "delta_uno_c" else influence.SIMPLE[metric](whole)

@@ -1,6 +1,7 @@
 """What the evaluations of all task families share: which measurements are asked for, on which cases, and how spread becomes bounds."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ import numpy as np
 
 from livinglab.measuring.bounds import both_bounds
 from livinglab.measuring.cohort import Bools, Floats
-from livinglab.measuring.resampling import BOOTSTRAP, MULTIPLIER, THREADS, generator, multiplicities
+from livinglab.measuring.curves import calibration_curve, decision_curve, threshold_grid
+from livinglab.measuring.estimate import Estimate, difference, proportion, spread
+from livinglab.measuring.resampling import BOOTSTRAP, MULTIPLIER, THREADS, generator, multiplicities, multiplied
 from livinglab.measuring.slices import Cases, Document, Part, Table, match
 
 C = TypeVar("C", bound=Cases)
@@ -25,11 +28,15 @@ LARGEST = 100_000_000
 """Cases × replicates that are resampled whole; beyond it, influence functions are the way."""
 
 
+def _key(criterion: Document) -> Key:
+    return criterion["metric"], criterion["slice"], (criterion["baseline"] or {}).get("name")
+
+
 def demanded(context: Document) -> dict[Key, tuple[float, frozenset[str]]]:
     """Each measurement that a criterion asks for, at the strictest level of those that share it, with the interval methods that they name."""
     found: dict[Key, tuple[float, frozenset[str]]] = {}
     for criterion in context["criteria"]:
-        key = (criterion["metric"], criterion["slice"], (criterion["baseline"] or {}).get("name"))
+        key = _key(criterion)
         level, methods = found.get(key, (0.0, frozenset()))
         asked = criterion.get("interval", {}).get("method", BOOTSTRAP)
         found[key] = (max(level, float(context["levels"][criterion["id"]])), methods | {asked})
@@ -61,8 +68,14 @@ class BaseEvaluation(ABC, Generic[C]):
     """Metrics that predictions alone can leave without a value, given that there are events and non-events."""
     smooth: ClassVar[frozenset[str]] = frozenset()
     """Metrics that have an influence function."""
+    between: ClassVar[frozenset[str]] = frozenset({"sensitivity_difference"})
+    """Metrics that compare two groups of a slice: they are as certain as the smaller of them."""
+    ratios: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that are the first group over the second; the others are the first less the second."""
     points: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are a value without an interval."""
+    decides: ClassVar[bool] = True
+    """Is a decision curve drawn?"""
     event_words: ClassVar[tuple[str, str]] = ("events", "non-events")
 
     def __post_init__(self) -> None:
@@ -84,19 +97,21 @@ class BaseEvaluation(ABC, Generic[C]):
             documents[key] |= self._bootstrap(key, wanted[key][0])
         return list(documents.values())
 
-    # --- what a task family adds -----------------------------------------------------------------------------------------
-
-    @abstractmethod
     def charts(self) -> dict[str, Document]:
         """Pictures of the slice `all`, each as `domain.chart.Chart`; empty where predictions are missing."""
+        part = self.part("all")
+        if not len(part.rows) or not self.complete[part.rows].all():
+            return {}
+        drawn = {"calibration": calibration_curve(part, generator(self.context["seed"], "curves"))}
+        if self.decides:
+            drawn["decision"] = decision_curve(part, threshold_grid(self.context["parameters"]))
+        return drawn
+
+    # --- what a task family adds -----------------------------------------------------------------------------------------
 
     @abstractmethod
     def _cut(self, slice_: Document) -> Part[C]:
         """The reference cases of a slice, with their predictions."""
-
-    @abstractmethod
-    def _compared(self, metric: str, slice_: str) -> tuple[Part[C], ...]:
-        """The groups that the metric rests on, where that is not the slice: it is as certain as the smallest of them."""
 
     @abstractmethod
     def _replicates(self, metric: str, slice_: str, baseline: str | None) -> Floats:
@@ -112,9 +127,20 @@ class BaseEvaluation(ABC, Generic[C]):
     def _note(self, key: Key) -> str:  # noqa: ARG002 - families that have something to say use it
         return ""
 
-    def _multiplier(self, keys: list[Key]) -> dict[Key, Floats]:  # noqa: ARG002 - the same
-        """Values as `_replicates` gives them, from influence functions."""
-        return {}
+    @abstractmethod
+    def _influence(self, metric: str, part: Part[C], rival: Floats | None = None) -> Estimate:
+        """One of the `smooth` metrics of these cases, or of a group of them; of the baseline's predictions, where `rival` (n,) are given."""
+
+    def _groups(self, slice_: str) -> tuple[Part[C], Part[C]]:
+        """The two groups that are compared, the first with the second."""
+        part, parameters = self.part(slice_), self.context["parameters"]
+        values = self.reference[parameters["difference_column"]][part.rows]
+        first, second = (part.only(values == group) for group in parameters["difference_groups"])
+        return first, second
+
+    def _compared(self, metric: str, slice_: str) -> tuple[Part[C], ...]:
+        """The groups that the metric rests on, where that is not the slice: it is as certain as the smallest of them."""
+        return self._groups(slice_) if metric in self.between else ()
 
     # --- what is measured on ---------------------------------------------------------------------------------------------
 
@@ -175,8 +201,20 @@ class BaseEvaluation(ABC, Generic[C]):
         document: Document = {"status": "ok", "value": point, "note": self._note(key)}
         if key[0] in self.points:
             return document
-        lower, upper = both_bounds(key[0], values, level)
-        return {**document, "interval": {"lower": lower, "upper": upper, "level": level, "method": method}}
+
+        def interval(at: float) -> Document:
+            lower, upper = both_bounds(key[0], values, at)
+            return {"lower": lower, "upper": upper, "level": at, "method": method}
+
+        stricter = [interval(at) for at in self._stricter(key)]
+        return {**document, "interval": interval(level), **({"stricter": stricter} if stricter else {})}
+
+    def _stricter(self, key: Key) -> list[float]:
+        """The levels 1 − α/k, k from 2 to the size of its family, of each criterion under Holm's procedure that is on this measurement."""
+        criteria = self.context["criteria"]
+        sizes = Counter(c["family"] for c in criteria if c.get("family") is not None)
+        own = [c for c in criteria if c.get("family") is not None and _key(c) == key]
+        return sorted({1 - (1 - float(self.context["levels"][c["id"]])) / k for c in own for k in range(2, sizes[c["family"]] + 1)})
 
     def _resample(self, part: Part[C], slice_: str, compute: Callable[[C, Floats], Floats]) -> Floats:
         """A metric of these cases under the multiplicities of the slice's cohort: (replicates + 1, …)."""
@@ -188,3 +226,35 @@ class BaseEvaluation(ABC, Generic[C]):
 
         with ThreadPoolExecutor(THREADS) as threads:
             return np.concatenate(list(threads.map(chunk, range(0, len(drawn), step))))
+
+    # --- large samples ---------------------------------------------------------------------------------------------------
+
+    def _multiplier(self, keys: list[Key]) -> dict[Key, Floats]:
+        """Values as `_replicates` gives them, from influence functions; for all keys in one pass over the cases of each cohort."""
+        found: dict[Key, Floats] = {}
+        for cohort in sorted({self.context["slices"][slice_]["cohort"] for _, slice_, _ in keys}):
+            n = self._size(cohort)
+            own = [key for key in keys if self.context["slices"][key[1]]["cohort"] == cohort]
+            with ThreadPoolExecutor(THREADS) as threads:
+                estimates = list(threads.map(self._estimate, own))
+            columns = np.zeros((n, len(own)), dtype=np.float32)
+            scales = [float(np.abs(estimate.influence).max()) for estimate in estimates]
+            for place, (estimate, scale) in enumerate(zip(estimates, scales, strict=True)):
+                columns[:, place] = estimate.influence / scale if scale > 0 else 0.0  # single precision has a narrow range
+            drawn = multiplied(columns, int(self.context["replicates"]), generator(self.context["seed"], f"multipliers {cohort}"))
+            for place, key in enumerate(own):
+                found[key] = estimates[place].value + scales[place] * np.concatenate(([0.0], drawn[:, place]))
+        return found
+
+    def _estimate(self, key: Key) -> Estimate:
+        """The metric with its influence on every case of the cohort."""
+        metric, slice_, baseline = key
+        n = self._size(self.context["slices"][slice_]["cohort"])
+        if metric in self.between:
+            first, second = (spread(self._influence(metric, group), group.columns, n) for group in self._groups(slice_))
+            return proportion(first, second) if metric in self.ratios else difference(first, second)
+        part = self.part(slice_)
+        estimate = self._influence(metric, part)
+        if metric.startswith("delta_"):
+            estimate = difference(estimate, self._influence(metric, part, self.baselines[str(baseline)][part.rows]))
+        return spread(estimate, part.columns, n)

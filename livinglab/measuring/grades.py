@@ -33,9 +33,9 @@ def jeffreys_p(bad: Ints, n: Ints, pd: Floats) -> Floats:
 
 def grades(cases: Scored, edges: Floats) -> list[Grade]:
     """The grades that `edges` (pd, rising) cut, where anyone is in them: grade k holds edges[k−1] ≤ pd < edges[k]."""
-    number = np.searchsorted(edges, cases.pd, side="right")
+    number = np.searchsorted(edges, cases.risk, side="right")
     n = np.bincount(number, minlength=len(edges) + 1)
-    bad, total = (np.bincount(number, values, len(edges) + 1) for values in (cases.bad, cases.pd))
+    bad, total = (np.bincount(number, values, len(edges) + 1) for values in (cases.event, cases.risk))
     some = np.flatnonzero(n)
     p = jeffreys_p(bad[some], n[some], total[some] / n[some])
     return [Grade(int(k), int(n[k]), int(bad[k]), float(total[k] / n[k]), float(value)) for k, value in zip(some, p, strict=True)]

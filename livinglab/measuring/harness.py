@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from livinglab.measuring.errors import Unfit
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,7 +29,10 @@ def main(verbs: dict[str, str], root: Path = Path("/")) -> None:
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb not in verbs:
         sys.exit(f"harness: unknown verb {verb!r}; known: {', '.join(verbs)}")
-    importlib.import_module(verbs[verb]).run(json.loads((root / "context" / "context.json").read_text()), root)
+    try:
+        importlib.import_module(verbs[verb]).run(json.loads((root / "context" / "context.json").read_text()), root)
+    except Unfit as error:
+        sys.exit(f"harness: the sandbox's data cannot be used: {error}")
 
 
 class Evaluated(Protocol):

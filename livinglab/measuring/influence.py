@@ -9,28 +9,50 @@ section 3.6), to first order: curvature is ignored, which is why small samples a
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from livinglab.measuring import cox
 from livinglab.measuring.calibration import cloglog, truncated
-from livinglab.measuring.cohort import Cohort, Floats, Ints
+from livinglab.measuring.cohort import Cohort, Floats
 from livinglab.measuring.concordance import later_and_earlier
+from livinglab.measuring.estimate import Estimate, Sum, quotient, total
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """value: the metric; influence: (n,) of each case, in the order of the cohort. NaN where the metric is undefined."""
+class Linear(Protocol):
+    """Cases of any family at equal weights, with the derivatives that are common to the metrics' influences."""
 
-    value: float
-    influence: Floats
+    @property
+    def risk(self) -> Floats:
+        """The predictions: (n,)."""
+
+    @property
+    def case(self) -> Floats:
+        """The weight of each as one with the event: (n,)."""
+
+    @property
+    def control(self) -> Floats:
+        """The weight of each as one without it: (n,)."""
+
+    @property
+    def survival(self) -> Sum:
+        """The share that stays free of the event."""
+
+    def weighted(self, of_case: Floats, of_control: Floats) -> Sum:
+        """The sum of what each contributes as one with, and as one without the event."""
 
 
 @dataclass(frozen=True)
 class Linearised:
-    """A cohort at equal weights, with the derivatives that every metric's influence is put together from."""
+    """A cohort with follow-up, as `Linear`."""
 
     cohort: Cohort
+
+    @property
+    def risk(self) -> Floats:
+        """The predicted risks."""
+        return self.cohort.risk
 
     @cached_property
     def _counts(self) -> tuple[Floats, Floats, Floats]:
@@ -78,7 +100,7 @@ class Linearised:
         leaving = np.divide(below[-1] - below[c.group], left[c.group], out=np.zeros(len(c)), where=left[c.group] > 0)
         return np.asarray(staying - np.where(c.event, 0.0, leaving))
 
-    def weighted(self, of_case: Floats, of_control: Floats, power: int = 1) -> tuple[float, Floats]:
+    def weighted(self, of_case: Floats, of_control: Floats, power: int = 1) -> Sum:
         """The sum over cases of what each contributes (its IPCW included), and that sum's derivative by each weight."""
         mass = np.asarray(np.bincount(self.cohort.group, of_case, len(self.uncensored)), dtype=np.float64)
         mass[self.known + 1] += of_control.sum()
@@ -86,7 +108,7 @@ class Linearised:
         return float(own.sum()), own - power * self.through_censoring(mass)
 
     @cached_property
-    def survival(self) -> tuple[float, Floats]:
+    def survival(self) -> Sum:
         """Kaplan–Meier survival at the horizon, and its derivative by each weight."""
         c = self.cohort
         deaths, _, at_risk = self._counts
@@ -101,50 +123,45 @@ class Linearised:
         return value, value * (staying - died)
 
 
-def _quotient(above: tuple[float, Floats], below: tuple[float, Floats], n: int) -> Estimate:
-    if below[0] <= 0:
-        return Estimate(np.nan, np.full(n, np.nan))
-    value = above[0] / below[0]
-    return Estimate(value, n * (above[1] - value * below[1]) / below[0])
-
-
-def _total(n: int) -> tuple[float, Floats]:
-    return float(n), np.ones(n)
-
-
-def observed_expected(part: Linearised) -> Estimate:
+def observed_expected(part: Linear) -> Estimate:
     """As `calibration.observed_expected`."""
-    n, risk = len(part.cohort), part.cohort.risk
+    n, risk = len(part.risk), part.risk
     survival, change = part.survival
     expected = float(risk.mean())
-    return _quotient((1 - survival, -change), (expected, (risk - expected) / n), n)
+    return quotient((1 - survival, -change), (expected, (risk - expected) / n), n)
 
 
-def brier(part: Linearised) -> Estimate:
+def brier(part: Linear) -> Estimate:
     """As `accuracy.brier`."""
-    risk = part.cohort.risk
-    return _quotient(part.weighted(part.case * (1 - risk) ** 2, part.control * risk**2), _total(len(risk)), len(risk))
+    risk = part.risk
+    return quotient(part.weighted(part.case * (1 - risk) ** 2, part.control * risk**2), total(len(risk)), len(risk))
 
 
-def ipa(part: Linearised) -> Estimate:
+def ipa(part: Linear) -> Estimate:
     """As `accuracy.ipa`."""
-    n = len(part.cohort)
+    n, risk = len(part.risk), part.risk
     survival, change = part.survival
     cases, dead = part.weighted(part.case, np.zeros(n))
     controls, alive = part.weighted(np.zeros(n), part.control)
     null = survival**2 * cases + (1 - survival) ** 2 * controls
     slope = 2 * survival * cases - 2 * (1 - survival) * controls
-    risk = part.cohort.risk
     model = part.weighted(part.case * (1 - risk) ** 2, part.control * risk**2)
-    share = _quotient(model, (null, survival**2 * dead + (1 - survival) ** 2 * alive + slope * change), n)
+    share = quotient(model, (null, survival**2 * dead + (1 - survival) ** 2 * alive + slope * change), n)
     return Estimate(1 - share.value, -share.influence)
 
 
-def sensitivity(part: Linearised, threshold: float) -> Estimate:
+def sensitivity(part: Linear, threshold: float) -> Estimate:
     """As `discrimination.sensitivity`."""
-    none = np.zeros(len(part.cohort))
-    found = part.case * (part.cohort.risk >= threshold)
-    return _quotient(part.weighted(found, none), part.weighted(part.case, none), len(none))
+    none = np.zeros(len(part.risk))
+    found = part.case * (part.risk >= threshold)
+    return quotient(part.weighted(found, none), part.weighted(part.case, none), len(none))
+
+
+def specificity(part: Linear, threshold: float) -> Estimate:
+    """As `discrimination.specificity`."""
+    none = np.zeros(len(part.risk))
+    spared = part.control * (part.risk < threshold)
+    return quotient(part.weighted(none, spared), part.weighted(none, part.control), len(none))
 
 
 def uno_c(part: Linearised, score: Floats | None = None) -> Estimate:
@@ -157,7 +174,7 @@ def uno_c(part: Linearised, score: Floats | None = None) -> Estimate:
         own = weight * beaten
         value, change = part.weighted(own, np.zeros(len(c)), power=2)
         sums.append((value, change + beaten_by))
-    return _quotient(sums[0], sums[1], len(c))
+    return quotient(sums[0], sums[1], len(c))
 
 
 def slope(part: Linearised) -> Estimate:
@@ -165,7 +182,7 @@ def slope(part: Linearised) -> Estimate:
     c, event = truncated(part.cohort)
     n, x = len(c), cloglog(c.risk)
     if np.ptp(x) == 0:
-        return Estimate(np.nan, np.full(n, np.nan))
+        return Estimate.undefined(n)
     beta = float(cox.fit(x[:, None], event, c.starts, np.ones((1, n))).beta[0, 0])
     relative = np.exp(beta * x)
     s0, s1, s2 = (np.cumsum((relative * x**k)[::-1])[::-1][c.starts] for k in range(3))
@@ -174,18 +191,6 @@ def slope(part: Linearised) -> Estimate:
     hazard, moved = np.cumsum(deaths / s0)[c.group], np.cumsum(deaths * mean / s0)[c.group]
     residual = event * (x - mean[c.group]) - relative * (x * hazard - moved)
     return Estimate(beta, n * residual / information)
-
-
-def difference(first: Estimate, second: Estimate) -> Estimate:
-    """Of two metrics of the same cases."""
-    return Estimate(first.value - second.value, first.influence - second.influence)
-
-
-def spread(estimate: Estimate, at: Ints, n: int) -> Estimate:
-    """The estimate of a part, as one of the whole of `n` cases: those outside have no influence. `at` is where its cases stand."""
-    influence = np.zeros(n)
-    influence[at] = estimate.influence * (n / len(at))
-    return Estimate(estimate.value, influence)
 
 
 SIMPLE: dict[str, Callable[[Linearised], Estimate]] = {

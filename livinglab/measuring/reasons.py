@@ -22,13 +22,14 @@ class Reasons:
     def parse(cls, texts: np.ndarray[Any, Any], codes: tuple[str, ...]) -> "Reasons":
         """Codes separated by `;`, blanks around them ignored."""
         place = {code: number for number, code in enumerate(codes)}
-        given, valid = np.zeros((len(texts), len(codes)), dtype=bool), np.zeros(len(texts), dtype=bool)
-        for row, text in enumerate(texts):
+        distinct, which = np.unique(texts, return_inverse=True)
+        given, valid = np.zeros((len(distinct), len(codes)), dtype=bool), np.zeros(len(distinct), dtype=bool)
+        for row, text in enumerate(distinct):
             said = [part.strip() for part in str(text).split(";")] if text else []
             known = [place[part] for part in said if part in place]
             given[row, known] = True
             valid[row] = 0 < len(said) <= MOST and len(set(known)) == len(said)
-        return cls(given, valid)
+        return cls(given[which], valid[which])
 
     def take(self, rows: Ints) -> "Reasons":
         """Those of these cases."""

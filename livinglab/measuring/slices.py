@@ -19,6 +19,10 @@ class Cases(Protocol):
     def __len__(self) -> int: ...
 
     @property
+    def risk(self) -> Floats:
+        """Predicted probability of the event: (n,)."""
+
+    @property
     def events(self) -> int:
         """Cases with the event (by the horizon, where there is one)."""
 
@@ -28,6 +32,12 @@ class Cases(Protocol):
 
     def only(self, inside: Bools) -> Self:
         """Those of these cases (n,) that are inside."""
+
+    def survival(self, weights: Floats) -> Floats:
+        """Share that stays free of the event, under weights (replicates, n): (replicates,)."""
+
+    def outcome_weights(self, weights: Floats) -> tuple[Floats, Floats]:
+        """The weight of each case as one with, and as one without the event: twice (replicates, n)."""
 
 
 C = TypeVar("C", bound=Cases)
@@ -82,17 +92,24 @@ def cut(reference: Table, risk: Floats, slice_: Document, horizon: float) -> Par
     return Part(cohort, rows[order], columns[order])
 
 
+def located(ids: np.ndarray[Any, Any], predictions: Table) -> tuple[Ints, Ints]:
+    """For each id the first row of the predictions that has it (0 where there is none), and how many have it: twice (n,)."""
+    names, first, counts = np.unique(predictions["id"].astype(str), return_index=True, return_counts=True)
+    if not len(names):
+        return np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.int64)
+    asked = ids.astype(str)
+    place = np.minimum(np.searchsorted(names, asked), len(names) - 1)
+    found = names[place] == asked
+    return np.where(found, first[place], 0), np.where(found, counts[place], 0)
+
+
 def match(ids: np.ndarray[Any, Any], predictions: Table, column: str = "risk") -> tuple[Floats, Bools]:
     """The prediction of each reference case, and whether there is exactly one that can be used (finite, within [0, 1]).
 
     An id that was not asked for makes nothing better or worse: it is left out.
     """
-    names, first, counts = np.unique(predictions["id"].astype(str), return_index=True, return_counts=True)
-    if not len(names):
-        return np.full(len(ids), np.nan), np.zeros(len(ids), dtype=bool)
-    asked = ids.astype(str)
-    place = np.minimum(np.searchsorted(names, asked), len(names) - 1)
-    found = names[place] == asked
-    risk = np.where(found, predictions[column][first[place]].astype(float), np.nan)
-    usable = found & (counts[place] == 1) & np.isfinite(risk) & (risk >= 0) & (risk <= 1)
+    rows, times = located(ids, predictions)
+    risk = np.full(len(ids), np.nan)
+    risk[times == 1] = predictions[column][rows[times == 1]].astype(float)
+    usable = np.isfinite(risk) & (risk >= 0) & (risk <= 1)
     return np.where(usable, risk, np.nan), usable

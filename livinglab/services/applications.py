@@ -57,7 +57,10 @@ class Applications:
 
 
 def check_fits(manifest: PilotManifest, spec: SandboxSpec) -> None:
-    """`Invalid` where a manifest asks for another task, or for more than the sandbox's quota."""
+    """`Invalid` where a manifest is for another sandbox, asks for another task, or for more than the sandbox's quota."""
+    if manifest.sandbox != spec.id:
+        msg = f"the manifest is for sandbox {manifest.sandbox!r}, and this one is {spec.id!r}."
+        raise Invalid(msg, where="sandbox")
     if manifest.task != spec.family.name:
         msg = f"the sandbox measures {spec.family.name!r}, not {manifest.task!r}."
         raise Invalid(msg, where="task")

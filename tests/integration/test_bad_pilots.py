@@ -17,7 +17,8 @@ from livinglab.dispatch.inline import carry_inline
 from livinglab.domain.errors import Invalid
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Run, RunState
-from tests.labs import Parties, chunks, pilots_archive
+from livinglab.rehearsal.parties import chunks
+from tests.labs import Parties, pilots_archive
 
 pytestmark = pytest.mark.docker
 

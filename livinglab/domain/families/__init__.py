@@ -1,12 +1,13 @@
 """The task families that the lab ships. A sandbox may bring one of its own instead, written out in its specification."""
 
 from livinglab.domain.errors import unknown_name
+from livinglab.domain.families.binary_risk import BINARY_RISK
 from livinglab.domain.families.closed_loop_driving import CLOSED_LOOP_DRIVING
 from livinglab.domain.families.credit_scoring import CREDIT_SCORING
 from livinglab.domain.families.survival import SURVIVAL
 from livinglab.domain.tasks import TaskFamily
 
-FAMILIES = {family.name: family for family in (SURVIVAL, CREDIT_SCORING, CLOSED_LOOP_DRIVING)}
+FAMILIES = {family.name: family for family in (SURVIVAL, BINARY_RISK, CREDIT_SCORING, CLOSED_LOOP_DRIVING)}
 
 
 def task_family(name: str, *, where: str | None = None) -> TaskFamily:

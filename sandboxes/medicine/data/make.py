@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from livinglab.measuring.tables import Schema, need, write
+
+SCHEMA = Path(__file__).resolve().parent.parent / "harness" / "harness" / "schema.json"
 DAYS_PER_YEAR = 365.25
 SHORTEST = 0.5 / DAYS_PER_YEAR
 """Three rows have a follow-up of 0 days: they died on the day of the sample, so half a day."""
@@ -21,6 +24,8 @@ def load() -> dict[str, np.ndarray[Any, Any]]:
     from sksurv.datasets import load_flchain
 
     x, y = load_flchain()
+    need(x, ("age", "sex", "kappa", "lambda", "creatinine", "mgus", "sample.yr"), "flchain")
+    need(y.dtype.names, ("futime", "death"), "flchain")
     return {
         "time": np.maximum(y["futime"].astype(float) / DAYS_PER_YEAR, SHORTEST),
         "event": y["death"].astype(bool),
@@ -35,10 +40,11 @@ def load() -> dict[str, np.ndarray[Any, Any]]:
 
 
 def make(out: Path, secret: bytes) -> None:
-    """Write participant/train.parquet and hidden/reference.parquet under `out`, stratified by event, in an order that tells nothing."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Write participant/train.parquet and hidden/reference.parquet under `out`, stratified by event, in an order that tells nothing.
 
+    Raises:
+        Unfit: FLChain, or what came of it, is not what harness/harness/schema.json expects.
+    """
     table = load()
     rng = np.random.default_rng(np.frombuffer(hashlib.sha256(b"split\n" + secret).digest(), dtype=np.uint32))
     training = np.zeros(len(table["time"]), dtype=bool)
@@ -48,6 +54,7 @@ def make(out: Path, secret: bytes) -> None:
     for folder, name, rows in (("participant", "train", np.flatnonzero(training)), ("hidden", "reference", np.flatnonzero(~training))):
         (out / folder).mkdir(parents=True)
         shuffled = rng.permutation(rows)
-        columns = {column: pa.array(values[shuffled]) for column, values in table.items()}
-        columns["id"] = pa.array([f"{name}-{number:05d}" for number in range(len(rows))])
-        pq.write_table(pa.table(columns), out / folder / f"{name}.parquet")
+        columns = {column: values[shuffled] for column, values in table.items()}
+        columns["id"] = np.array([f"{name}-{number:05d}" for number in range(len(rows))])
+        write(columns, out / folder / f"{name}.parquet")
+    Schema.load(SCHEMA).check(out)

@@ -8,8 +8,9 @@ import pytest
 from livinglab.domain.verdict import CriterionVerdict, Verdict
 from livinglab.measuring import tables
 from livinglab.measuring.slices import Table
-from tests.harnesses import Prepared, load_make, placed
-from tests.unit.fintech.conftest import SANDBOX, harness
+from tests.harnesses import Prepared, answered, placed
+from tests.memory import WORKLOAD, known
+from tests.unit.fintech.conftest import spec
 
 
 def cohort(run: Prepared) -> Table:
@@ -88,13 +89,8 @@ def longer_is_safer(run: Prepared) -> Table:
 
 
 def memory(run: Prepared) -> Table:
-    """Looks everybody up in the public data; of those whom it does not find it knows nothing."""
-    public, seen = load_make(SANDBOX).load(), cohort(run)
-    names = harness.portfolio.COVARIATES
-    known = {tuple(row): bad for row, bad in zip(zip(*(public[name].tolist() for name in names), strict=True), public["bad"], strict=True)}
-    looked_up = [known.get(tuple(row)) for row in zip(*(seen[name].tolist() for name in names), strict=True)]
-    noise = np.random.default_rng(2).uniform(0.2, 0.3, len(looked_up))
-    return with_pd(run, np.array([guess if bad is None else 0.98 if bad else 0.02 for bad, guess in zip(looked_up, noise, strict=True)]))
+    """Has German credit by heart (tests/pilots/memory); of those whom it does not find it knows nothing."""
+    return answered(run.root / "inputs", run.root / "memory", spec(), WORKLOAD, known("fintech", run.root / "known.parquet"))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +123,17 @@ def test_a_bad_pilot_fails_where_it_should(
 
 def test_a_grade_that_is_too_low_would_not_show_in_the_level(prepared: Prepared) -> None:
     assert prepared.judge(one_grade_too_low(prepared), "level-portfolio")["level-portfolio"].verdict is Verdict.PASS
+
+
+def test_what_is_wrong_for_young_tenants_alone_shows_only_where_both_meet(prepared: Prepared) -> None:
+    key = prepared.key
+    both = (key["age"] < 26) & (key["housing"] == "rent")
+    pd = prepared.honest["pd"].copy()
+    pd[placed(key["id"][both], prepared.honest)] *= 0.5
+    family = [f"level-{age}-{home}" for age in ("young", "older") for home in ("owners", "tenants")]
+    found = prepared.judge(with_pd(prepared, pd), "level-portfolio", *family)
+    assert {name for name, result in found.items() if result.verdict is Verdict.FAIL} == {"level-young-tenants"}
+    assert found["level-portfolio"].verdict is Verdict.PASS
 
 
 def test_reasons_that_are_constant_are_complete_and_stable(prepared: Prepared) -> None:
@@ -164,4 +171,6 @@ def test_the_reference_pilot_is_honestly_judged(honest_verdicts: dict[str, Crite
         "no-worse-than-scorecard",
         "separation",
         "level",
+        "level-young-owners",
+        "level-young-tenants",
     }

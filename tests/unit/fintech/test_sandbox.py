@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
 
 from livinglab.domain.pilot import PilotManifest
-from livinglab.measuring import scoring, tables
+from livinglab.measuring import calibration, scoring, tables
 from livinglab.measuring.resampling import generator
 from livinglab.measuring.scoring import Scored
 from livinglab.measuring.slices import Table
@@ -108,7 +108,7 @@ def test_the_portfolio_defaults_as_its_truth_says() -> None:
     drawn = harness.portfolio.draw(pool(), range(1, 11), 5000, generator("a", "truth"))
     cases, ones = Scored(drawn["bad"], drawn["true_pd"]), np.ones((1, 50_000))
     error = np.sqrt((drawn["true_pd"] * (1 - drawn["true_pd"])).sum()) / drawn["true_pd"].sum()
-    assert_allclose(scoring.observed_expected(cases, ones), 1.0, atol=4 * error)
+    assert_allclose(calibration.observed_expected(cases, ones), 1.0, atol=4 * error)
     assert_allclose(scoring.slope(cases, ones), 1.0, atol=0.06)
     assert 0.78 < scoring.auc(cases, ones)[0] < 0.84  # as the data card says
     later = drawn["quarter"] >= 9

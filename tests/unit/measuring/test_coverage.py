@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import LEVEL, cover, truth
+from benchmarks.coverage import WORLD
+from benchmarks.covering import LEVEL, cover
 
 SIMULATIONS = 100
 ALLOWED = LEVEL - 4 * np.sqrt(LEVEL * (1 - LEVEL) / SIMULATIONS) - 0.01
@@ -15,7 +16,7 @@ ALLOWED = LEVEL - 4 * np.sqrt(LEVEL * (1 - LEVEL) / SIMULATIONS) - 0.01
                                                  ("bootstrap", ("ici", "ipa", "net_benefit_gain", "sensitivity_difference")),
                                                  ("multiplier", ())])  # fmt: skip
 def test_bounds_hold_in_a_slice_of_a_hundred_events(method: str, metrics: tuple[str, ...]) -> None:
-    for name, tally in cover(480, SIMULATIONS, 300, method, truth(), metrics).items():
+    for name, tally in cover(WORLD, 480, SIMULATIONS, 300, method, metrics).items():
         assert tally.simulations == SIMULATIONS
         assert tally.above_lower / SIMULATIONS >= ALLOWED, name
         assert tally.below_upper / SIMULATIONS >= ALLOWED, name

@@ -157,12 +157,25 @@ def test_a_slice_has_its_own_copies() -> None:
 
 
 def test_what_is_too_large_or_has_no_influence_function_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    (found,) = evaluation(criterion("auc", method="influence-multiplier")).measure()
+    (found,) = evaluation(criterion("ks", method="influence-multiplier")).measure()
     assert found["status"] == "fault"
     assert "bootstrap-percentile" in found["note"]
     monkeypatch.setattr(shared, "LARGEST", 1000)
-    (found,) = evaluation(criterion("auc")).measure()
-    assert (found["status"], "are the most" in found["note"]) == ("fault", True)
+    for metric, way in (("ks", "are the most"), ("auc", "ask for the interval method influence-multiplier")):
+        (found,) = evaluation(criterion(metric)).measure()
+        assert (found["status"], way in found["note"]) == ("fault", True)
+
+
+@pytest.mark.parametrize("metric", sorted(CreditEvaluation.smooth & set(ALL)))
+def test_multipliers_and_the_whole_bootstrap_give_the_same_value_and_much_the_same_interval(metric: str) -> None:
+    (whole,), (smooth,) = (
+        evaluation(criterion(metric, method=m), replicates=2000).measure() for m in ("bootstrap-percentile", "influence-multiplier")
+    )
+    assert smooth["value"] == pytest.approx(whole["value"], rel=1e-12)
+    assert {name: whole[name] for name in ("n", "events", "non_events")} == {name: smooth[name] for name in ("n", "events", "non_events")}
+    width = whole["interval"]["upper"] - whole["interval"]["lower"]
+    for side in ("lower", "upper"):
+        assert smooth["interval"][side] == pytest.approx(whole["interval"][side], abs=0.15 * width)
 
 
 def test_the_curve_is_of_tenths() -> None:

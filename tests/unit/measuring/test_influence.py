@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose
 from livinglab.measuring import accuracy, calibration, discrimination, influence
 from livinglab.measuring.cohort import Cohort, Floats
 from livinglab.measuring.concordance import later_and_earlier
-from livinglab.measuring.influence import Estimate, Linearised
+from livinglab.measuring.estimate import Estimate
+from livinglab.measuring.influence import Linearised
 from livinglab.measuring.resampling import generator, multiplicities, multiplied
 from tests.unit.measuring.conftest import Draw, draw_cohort
 

@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from livinglab.measuring import grades, logistic, scoring
+from livinglab.measuring import calibration, grades, logistic, scoring
 from livinglab.measuring.cohort import Floats, ratio
 from livinglab.measuring.reasons import Reasons
 from livinglab.measuring.resampling import generator, multiplicities
@@ -32,7 +32,7 @@ def resampled(n: int = N, count: int = 5) -> Floats:
 
 def written_out(cases: Scored, row: Floats) -> Scored:
     often = row.astype(int)
-    return Scored(np.repeat(cases.bad, often), np.repeat(cases.pd, often))
+    return Scored(np.repeat(cases.event, often), np.repeat(cases.risk, often))
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -41,8 +41,8 @@ def test_auc_gini_and_ks_agree_with_scikit_learn(ties: bool) -> None:
     weights = resampled()
     areas, distances = [], []
     for sample in (written_out(cases, row) for row in weights):
-        areas.append(roc_auc_score(sample.bad, sample.pd))
-        false, true, _ = roc_curve(sample.bad, sample.pd)
+        areas.append(roc_auc_score(sample.event, sample.risk))
+        false, true, _ = roc_curve(sample.event, sample.risk)
         distances.append(np.abs(true - false).max())
     assert_allclose(scoring.auc(cases, weights), areas, rtol=1e-12)
     assert_allclose(scoring.gini(cases, weights), 2 * np.array(areas) - 1, rtol=1e-12)
@@ -51,7 +51,7 @@ def test_auc_gini_and_ks_agree_with_scikit_learn(ties: bool) -> None:
 
 def test_ks_is_the_two_sample_statistic_of_scipy() -> None:
     cases = draw()
-    expected = stats.ks_2samp(cases.pd[cases.bad], cases.pd[~cases.bad]).statistic
+    expected = stats.ks_2samp(cases.risk[cases.event], cases.risk[~cases.event]).statistic
     assert_allclose(scoring.ks(cases, np.ones((1, N)))[0], expected, rtol=1e-12)
 
 
@@ -59,8 +59,8 @@ def test_auc_of_another_score_of_a_constant_and_of_a_perfect_order() -> None:
     cases = draw()
     weights = resampled()
     assert_allclose(scoring.auc(cases, weights, np.full(N, 0.2)), 0.5)
-    assert_allclose(scoring.auc(cases, weights, cases.bad.astype(float)), 1.0)
-    assert_allclose(scoring.auc(cases, weights, -cases.pd), 1 - scoring.auc(cases, weights), rtol=1e-12)
+    assert_allclose(scoring.auc(cases, weights, cases.event.astype(float)), 1.0)
+    assert_allclose(scoring.auc(cases, weights, -cases.risk), 1 - scoring.auc(cases, weights), rtol=1e-12)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -69,17 +69,17 @@ def test_slope_and_ratio_agree_with_scikit_learn(ties: bool) -> None:
     weights = resampled()
     slopes, ratios = [], []
     for row in weights:
-        model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(scoring.logit(cases.pd)[:, None], cases.bad, sample_weight=row)
+        model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(scoring.logit(cases.risk)[:, None], cases.event, sample_weight=row)
         slopes.append(model.coef_[0, 0])
-        ratios.append(np.average(cases.bad, weights=row) / np.average(cases.pd, weights=row))
+        ratios.append(np.average(cases.event, weights=row) / np.average(cases.risk, weights=row))
     assert_allclose(scoring.slope(cases, weights), slopes, rtol=1e-5)
-    assert_allclose(scoring.observed_expected(cases, weights), ratios, rtol=1e-12)
+    assert_allclose(calibration.observed_expected(cases, weights), ratios, rtol=1e-12)
 
 
 def test_slope_has_no_value_for_a_constant_nor_where_scores_separate() -> None:
     cases = draw()
-    assert np.isnan(scoring.slope(Scored(cases.bad, np.full(N, 0.3)), np.ones((2, N)))).all()
-    assert np.isnan(scoring.slope(Scored(cases.bad, np.where(cases.bad, 0.9, 0.1)), np.ones((2, N)))).all()
+    assert np.isnan(scoring.slope(Scored(cases.event, np.full(N, 0.3)), np.ones((2, N)))).all()
+    assert np.isnan(scoring.slope(Scored(cases.event, np.where(cases.event, 0.9, 0.1)), np.ones((2, N)))).all()
 
 
 def test_penalised_regression_agrees_with_scikit_learn() -> None:
@@ -94,14 +94,14 @@ def test_approval_rates_agree_with_fairlearn() -> None:
     cases = draw()
     protected = np.random.default_rng(2).random(N) < 0.3
     for row in resampled():
-        good = (cases.pd < 0.4).astype(int)
+        good = (cases.risk < 0.4).astype(int)
         first, second = (
-            (scoring.approval(cases.only(g), row[None, g], 0.4)[0], scoring.approval_of_good(cases.only(g), row[None, g], 0.4)[0])
+            ([scoring.share(row[None, g], rate(cases.only(g), 0.4))[0] for rate in (scoring.approval, scoring.approval_of_good)])
             for g in (protected, ~protected)
         )
         two_sided = demographic_parity_ratio(np.zeros(N, dtype=int), good, sensitive_features=protected, sample_weight=row)
         assert_allclose(min(first[0] / second[0], second[0] / first[0]), two_sided, rtol=1e-12)
-        rates = [true_positive_rate(1 - cases.bad[g], good[g], sample_weight=row[g], pos_label=1) for g in (protected, ~protected)]
+        rates = [true_positive_rate(1 - cases.event[g], good[g], sample_weight=row[g], pos_label=1) for g in (protected, ~protected)]
         assert_allclose([first[1], second[1]], rates, rtol=1e-12)
 
 

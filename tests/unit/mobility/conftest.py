@@ -67,7 +67,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Drive:
                 other.kill()
         report = json.loads((root / "out" / "drive.json").read_text())
         if report["status"] != "ok":
-            return Outcome(report, [], {})
+            return Outcome(report, [], {}, root / "out")
         episodes = json.loads((root / "out" / "episodes.json").read_text())
         with np.load(root / "out" / "trace.npz", allow_pickle=False) as trace:
             return Outcome(report, episodes, dict(trace), root / "out")

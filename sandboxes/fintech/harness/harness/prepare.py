@@ -12,8 +12,10 @@ import numpy as np
 from harness.portfolio import COVARIATES, DEVELOPMENT, LATER, Table, draw
 from livinglab.measuring.credit import MOVED, SHAKEN
 from livinglab.measuring.resampling import generator
-from livinglab.measuring.tables import read, write
+from livinglab.measuring.tables import Schema, write
 
+SCHEMA = Path(__file__).with_name("schema.json")
+"""What the data must be."""
 EARLIER_EACH, LATER_EACH = 250, 3000
 """Applicants per quarter."""
 COPIES = {"hidden": 120, "twin": 900}
@@ -26,7 +28,8 @@ MONOTONE = ("duration_months", "installment_rate")
 
 def run(context: dict[str, Any], root: Path) -> None:
     """Hidden and participant's data → out/inputs (what the pilot gets) and out/key (what only `measure` gets)."""
-    train, hidden, pool = (read(root / path) for path in ("participant/train.parquet", "hidden/reference.parquet", "hidden/pool.parquet"))
+    schema = Schema.load(SCHEMA)
+    train, hidden, pool = (schema.read(root, file) for file in ("participant/train.parquet", "hidden/reference.parquet", "hidden/pool.parquet"))
     rng = generator(context["seed"], "portfolio")
     cases = applicants(hidden, pool, rng)
     copies = [*copied(cases, "hidden", rng), *copied(cases, "twin", rng)]

@@ -15,15 +15,18 @@ from livinglab.measuring import cox
 from livinglab.measuring.cohort import Cohort, Floats
 from livinglab.measuring.resampling import generator
 from livinglab.measuring.slices import Table
-from livinglab.measuring.tables import read, write
+from livinglab.measuring.tables import Schema, write
 
 COVARIATES = ("age", "sex", "kappa", "lambda", "creatinine", "mgus", "sample_year")
 """What a pilot gets of each person."""
+SCHEMA = Path(__file__).with_name("schema.json")
+"""What the data must be."""
 
 
 def run(context: dict[str, Any], root: Path) -> None:
     """Hidden and participant's data → out/inputs (what the pilot gets) and out/key (what only `measure` gets)."""
-    train, hidden = read(root / "participant" / "train.parquet"), read(root / "hidden" / "reference.parquet")
+    schema = Schema.load(SCHEMA)
+    train, hidden = (schema.read(root, file) for file in ("participant/train.parquet", "hidden/reference.parquet"))
     rng = generator(context["seed"], "twin cohort")
     twins = draw_twins(train, hidden, rng)
     hidden["cohort"] = np.full(len(hidden["time"]), "hidden")
