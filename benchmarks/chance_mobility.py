@@ -47,17 +47,17 @@ class Kind:
 
 
 FAMILIES = {
-    "cut-in": Kind(0.74, 5.4, 24, (0.20, 0.6), (1.03, 0.10), 0.28),
-    "cut-out": Kind(0.94, 8.2, 16, (0.06, 0.8), (0.96, 0.04)),
-    "hard-braking": Kind(0.93, 8.5, 17, (0.02, 0.3), (0.95, 0.04)),
-    "junction": Kind(0.98, 11.5, 10.5, (0.30, 0.4), (1.0, 0.15), 0.10, 0.01),
-    "pedestrian": Kind(0.95, 8.2, 6.5, (0.55, 0.8), (0.96, 0.25), 0.03),
-    "degraded-sensing": Kind(0.72, 6.8, 20, (0.08, 0.7), (0.97, 0.08), 0.15),
-    "dense-traffic": Kind(1.0, 40.0, 27.0, (0.005, 1.0), (0.98, 0.03)),
+    "cut-in": Kind(0.75, 5.4, 23, (0.17, 0.8), (1.04, 0.07), 0.25),
+    "cut-out": Kind(0.92, 8.2, 15, (0.03, 0.8), (0.96, 0.03)),
+    "hard-braking": Kind(0.94, 8.5, 16, (0.04, 0.9), (0.96, 0.03)),
+    "junction": Kind(0.95, 11.0, 9.8, (0.20, 0.4), (0.96, 0.13), 0.03, 0.01),
+    "pedestrian": Kind(0.90, 8.1, 6.6, (0.50, 0.9), (0.97, 0.28), 0.07, 0.002),
+    "degraded-sensing": Kind(0.71, 6.8, 19, (0.04, 0.6), (0.96, 0.06), 0.17),
+    "dense-traffic": Kind(1.0, 40.0, 27.5, (0.002, 1.0), (0.98, 0.02)),
 }
-_CLOSE, _CLOSE_SHARE = 0.25, (0.7, 2.3)
+_CLOSE, _CLOSE_SHARE = 0.15, (0.7, 1.9)
 """Share of the stretches of dense traffic with any too close following, and the beta distribution of how much of the time."""
-_JERKY, _BRAKED = 0.02, 0.005
+_JERKY, _BRAKED = 0.005, 0.005
 """Shares of those with any jerk above the threshold (a second of it), and with hard braking for nothing."""
 
 
