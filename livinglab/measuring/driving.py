@@ -18,7 +18,7 @@ from livinglab.measuring.evaluation import Key, demanded
 from livinglab.measuring.exact import EXACT
 from livinglab.measuring.kinematics import Steps, Thresholds, totals
 from livinglab.measuring.moments import Moment, replay, worst
-from livinglab.measuring.recording import BrokenRecording, Recording
+from livinglab.measuring.recording import Recording
 from livinglab.measuring.resampling import BOOTSTRAP, bounds, generator, multiplicities
 from livinglab.measuring.slices import Document, Table, chosen
 
@@ -108,15 +108,8 @@ class DrivingEvaluation:
     # --- what is measured on ---------------------------------------------------------------------------------------------
 
     def rows(self, slice_: str) -> Ints:
-        """The episodes of a slice.
-
-        Raises:
-            BrokenRecording: it names a column that no episode has.
-        """
-        condition = self.context["slices"][slice_]
-        if unknown := {where["column"] for where in condition["where"]} - self.reference.keys():
-            raise BrokenRecording(f"the slice {slice_!r} is by `{min(unknown)}`, which no episode says.")
-        return chosen(self.reference, condition)[0]
+        """The episodes of a slice."""
+        return chosen(self.reference, self.context["slices"][slice_])[0]
 
     @cached_property
     def _multiplicities(self) -> np.ndarray[Any, Any]:
@@ -136,6 +129,9 @@ class DrivingEvaluation:
 
     def _measure(self, key: Key, level: float, methods: frozenset[str]) -> Document:
         metric, slice_, baseline = key
+        if unknown := {where["column"] for where in self.context["slices"][slice_]["where"]} - self.reference.keys():
+            note = f"the slice is by `{min(unknown)}`, which no scenario says"
+            return {"metric": metric, "slice": slice_, "baseline": baseline, "n": 0, "status": "fault", "note": note}
         rows = self.rows(slice_)
         document: Document = {"metric": metric, "slice": slice_, "baseline": baseline, "n": len(rows), "value": None, "interval": None}
         possible = EXACT if metric in _PROPORTIONS or metric in _RATES else BOOTSTRAP
