@@ -61,13 +61,9 @@ def oracle(cases: dict[str, Any], copies: dict[str, Any]) -> dict[str, Any]:
     said = np.where(known, np.char.add("WORDS:", middle.astype(str)), "UNCLEAR:")
     of = np.array([place[name] for name in copies["of"].tolist()])
     table = {
-        "id": cases["id"],
-        "service": service,
-        "confidence": confidence,
-        "abstain": (~known).astype(float),
-        "language": cases["language"],
+        "id": cases["id"], "service": service, "confidence": confidence, "abstain": (~known).astype(float), "language": cases["language"],
         "explanation": said,
-    }
+    }  # fmt: skip
     copied = {name: column[of] for name, column in table.items()}
     copied |= {"id": copies["id"], "confidence": confidence[of] - 0.5 * (copies["word"] == middle[of])}
     return {name: np.concatenate([table[name], copied[name]]) for name in table}

@@ -2,8 +2,8 @@
 
     python sandboxes/triage/coverage.py [--simulations 500] [--replicates 600] [--sizes 400,1250,4000]
 
-Requests are drawn from one world: a fifth is out of scope; how likely an answer is right is drawn from a beta distribution, and the confidence is a little
-too high; whoever is less sure than 0.8 abstains. Printed is, per metric, how often the true value was on the right side of
+Requests are drawn from one world: a fifth is out of scope; how likely an answer is right is drawn from a beta distribution, and the
+confidence is a little too high; whoever is less sure than 0.8 abstains. Printed is, per metric, how often the true value was on the right side of
 either one-sided bound; nominal is the level. `confidence_bands` is of another world, where confidence is right: how often it is above its threshold.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from livinglab.measuring.bounds import both_bounds
+from livinglab.measuring.exact import proportion
 from livinglab.measuring.resampling import generator, multiplicities
 from tests.harnesses import ROOT, load
 
@@ -22,7 +23,7 @@ LEVEL = 1 - 0.05 / 3
 _SERVICES, _OUTSIDE, _ALPHA, _BETA, _ABSTAINS, _TRUTH = 9, 0.2, 2.5, 0.35, 0.8, 1_000_000
 EDGES = np.array([0.02, 0.05, 0.1, 0.2])
 
-harness = load(ROOT / "sandboxes" / "triage" / "harness", "abstention", "exact")
+harness = load(ROOT / "sandboxes" / "triage" / "harness", "abstention")
 
 
 def draw(n: int, rng: np.random.Generator, surplus: float = 0.02) -> Any:
@@ -42,7 +43,9 @@ def weighted(cases: Any) -> dict[str, Callable[[Any], Any]]:
     one, two = cases.only(first), cases.only(~first)
     of = harness.abstention
     return {
-        **{name: lambda w, metric=getattr(of, name): metric(cases, w) for name in ("balanced_accuracy", "overconfidence", "aurc")},
+        "balanced_accuracy": lambda w: of.balanced_accuracy(cases, w),
+        "overconfidence": lambda w: of.overconfidence(cases, w),
+        "aurc": lambda w: of.aurc(cases, w),
         "served_less": lambda w: of.served(one, w[:, first]) - of.served(two, w[:, ~first]),
     }
 
@@ -78,7 +81,7 @@ def cover(n: int, simulations: int, replicates: int) -> dict[str, tuple[int, int
         for name, metric in weighted(cases).items():
             count(name, *both_bounds(name, metric(weights)[:, None], LEVEL))
         for name, (hits, of) in shares(cases).items():
-            count(name, *harness.exact.share(hits, of, LEVEL))
+            count(name, *proportion(hits, of, LEVEL))
         found = harness.abstention.bands(draw(n, rng, surplus=0.0), EDGES)
         kept = held.get("confidence_bands", (0, 0))[0] + (len(found) * min(band.p for band in found) >= 1 - LEVEL)
         held["confidence_bands"] = (kept, kept)

@@ -8,7 +8,7 @@ import pytest
 from tests.harnesses import ROOT, Prepared, load, load_make, load_spec, prepare
 
 SANDBOX, PILOT = ROOT / "sandboxes" / "triage", ROOT / "pilots" / "triage"
-PARTS = ("abstention", "answers", "catalogue", "evaluation", "exact", "grammar", "measure", "noise", "prepare", "writing")
+PARTS = ("abstention", "answers", "catalogue", "evaluation", "grammar", "measure", "noise", "prepare", "writing")
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,10 @@ from harness import abstention
 from harness.abstention import Band, Routed, bands
 from harness.answers import Answers, explained
 from harness.catalogue import LANGUAGES, SERVICES, render
-from harness.exact import EXACT, share
 from livinglab.measuring.cohort import Bools, Floats, Ints
+from livinglab.measuring.estimate import Estimate
 from livinglab.measuring.evaluation import BaseEvaluation, Key
+from livinglab.measuring.exact import EXACT, proportion
 from livinglab.measuring.slices import Document, Part, Table, chosen
 
 _WEIGHTED: dict[str, Callable[[Routed, Floats], Floats]] = {
@@ -85,6 +86,9 @@ class TriageEvaluation(BaseEvaluation[Routed]):
             return first - second
         return self._resample(part, slice_, _WEIGHTED[metric])
 
+    def _influence(self, metric: str, part: Part[Routed], rival: Floats | None = None) -> Estimate:  # noqa: ARG002 - the base's signature
+        raise ValueError(f"{metric} has no influence function: none is named in `smooth`, so nobody may ask for one.")
+
     def _bootstrap(self, key: Key, level: float) -> Document:
         """Shares of independent requests need no resampling: their bounds are exact."""
         counts = self._counts(key[0], self.part(key[1]))
@@ -93,7 +97,7 @@ class TriageEvaluation(BaseEvaluation[Routed]):
         hits, n = counts
         if not n:
             return {"status": "undefined", "note": "nothing was answered, so there is nothing to be a share of"}
-        lower, upper = share(hits, n, level)
+        lower, upper = proportion(hits, n, level)
         interval = {"lower": lower, "upper": upper, "level": level, "method": EXACT}
         return {"status": "ok", "value": hits / n, "note": f"{hits} of {n}", "interval": interval}
 
@@ -186,7 +190,7 @@ def _risk_coverage(language: str, cases: Routed) -> dict[str, Any]:
 def _by_tenths(cases: Routed) -> dict[str, Any]:
     order = np.argsort(cases.confidence, kind="stable")
     tenths = [tenth for tenth in np.array_split(order, _TENTHS) if len(tenth)]
-    bounds = [share(int(cases.right[tenth].sum()), len(tenth), (1 + _SHOWN) / 2) for tenth in tenths]
+    bounds = [proportion(int(cases.right[tenth].sum()), len(tenth), (1 + _SHOWN) / 2) for tenth in tenths]
     return {
         "label": "pilot, by tenths of confidence (bars: 95 %)", "style": "points", "x": [float(cases.confidence[tenth].mean()) for tenth in tenths],
         "y": [float(cases.right[tenth].mean()) for tenth in tenths], "lower": [low for low, _ in bounds], "upper": [high for _, high in bounds],

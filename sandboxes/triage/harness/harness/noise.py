@@ -1,27 +1,19 @@
 """How people really write: other spellings, missing accents, slips of the finger."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 
 SPELLINGS = {
-    "lb": (
-        ("ë", "e"),
-        ("é", "e"),
-        ("ä", "ae"),
-        ("ech ", "esch "),
-        ("net", "nët"),
-        ("fir ", "fier "),
-        ("wéi", "wei"),
-        ("ou", "oo"),
-        ("w.e.g.", "wgl"),
-    ),
+    "lb": (("ë", "e"), ("é", "e"), ("ä", "ae"), ("ech ", "esch "), ("net", "nët"), ("fir ", "fier "), ("wéi", "wei"), ("ou", "oo"),
+           ("w.e.g.", "wgl")),
     "fr": (("é", "e"), ("è", "e"), ("ê", "e"), ("à", "a"), ("ô", "o"), ("û", "u"), ("œ", "oe"), ("ç", "c"), ("qu'", "k "), ("c'est", "c")),
     "de": (("ß", "ss"), ("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("dass", "das"), ("ph", "f")),
     "en": (("n't", "nt"), ("you", "u"), ("are ", "r "), ("receive", "recieve"), ("their", "there")),
-}
+}  # fmt: skip
 """What is often written otherwise, by language: keyboards without accents, spelling by ear, shorthand."""
-_NEIGHBOURS = {a: b for row in ("qwertzuiop", "asdfghjkl", "yxcvbnm") for a, b in zip(row, row[1:], strict=False)}
+_NEIGHBOURS = {a: b for row in ("qwertzuiop", "asdfghjkl", "yxcvbnm") for a, b in pairwise(row)}
 _SHORTEST = 4
 
 

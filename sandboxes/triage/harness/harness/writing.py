@@ -63,7 +63,7 @@ def draw(grammar: Grammar, part: Mapping[str, Sequence[int]], each: int, rng: np
 def _request(grammar: Grammar, topic: Topic, place: int, language: str, rng: np.random.Generator) -> dict[str, Any]:
     register = REGISTERS[int(rng.integers(len(REGISTERS)))]
     mixed, mistypes = bool(rng.random() < MIXED), bool(rng.random() < MISTYPED)
-    text = _text(grammar, topic.phrases[language][place], language, register, mixed, rng)
+    text = _text(grammar, topic.phrases[language][place], language, register, rng, mixed=mixed)
     if rng.random() < RESPELT:
         text = respelt(text, language, rng)
     if mistypes:
@@ -75,7 +75,7 @@ def _request(grammar: Grammar, topic: Topic, place: int, language: str, rng: np.
     }  # fmt: skip
 
 
-def _text(grammar: Grammar, phrase: str, language: str, register: str, mixed: bool, rng: np.random.Generator) -> str:
+def _text(grammar: Grammar, phrase: str, language: str, register: str, rng: np.random.Generator, *, mixed: bool) -> str:
     """Greeting, phrase, perhaps a detail, closing; where languages mix, a term or the politeness is in another one."""
     around = grammar.around[language]
 
