@@ -191,6 +191,13 @@ def _check_measurable(criterion: Criterion, family: TaskFamily, slices: set[str]
     if criterion.slice not in slices:
         msg = f"unknown slice {criterion.slice!r}."
         raise Invalid(msg, where=f"{where}.slice", hint=f"Declared: {', '.join(sorted(slices))}.")
+    if metric.compares and criterion.baseline is None:
+        msg = f"{metric.name} is a difference to a baseline, and none is named."
+        raise Invalid(msg, where=f"{where}.baseline", hint="Give `baseline` with name, margin and reason in place of `threshold`.")
+    if criterion.baseline and not metric.compares:
+        compared = ", ".join(m.name for m in family.metrics if m.compares) or "none"
+        msg = f"{metric.name} is no difference to a baseline: held against a margin, it would say nothing."
+        raise Invalid(msg, where=f"{where}.baseline", hint=f"Metrics of {family.name} that compare: {compared}.")
     if criterion.baseline and criterion.baseline.name not in baselines:
         msg = f"unknown baseline {criterion.baseline.name!r}."
         raise Invalid(msg, where=f"{where}.baseline", hint=f"Declared: {', '.join(sorted(baselines)) or 'none'}.")

@@ -32,6 +32,8 @@ class Metric(Frozen):
     better: Better
     low: float | None = None
     high: float | None = None
+    compares: bool = Field(default=False, exclude_if=lambda compares: not compares)
+    """Is it the difference to a baseline, so that a criterion names one with its margin?"""
     source: str
     """The formula's source, as one would cite it."""
 

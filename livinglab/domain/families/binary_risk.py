@@ -42,6 +42,7 @@ BINARY_RISK = TaskFamily(
         ),
         Metric(
             name="delta_auc",
+            compares=True,
             title="AUC less that of the baseline, paired",
             better=Better.HIGHER,
             low=-1,

@@ -43,6 +43,7 @@ CREDIT_SCORING = TaskFamily(
         ),
         Metric(
             name="delta_auc",
+            compares=True,
             title="AUC less that of the baseline, paired",
             better=Better.HIGHER,
             low=-1,

@@ -42,6 +42,7 @@ SURVIVAL = TaskFamily(
         ),
         Metric(
             name="delta_uno_c",
+            compares=True,
             title="Uno's C-index less that of the baseline, paired",
             better=Better.HIGHER,
             low=-1,

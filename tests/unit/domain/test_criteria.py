@@ -47,6 +47,8 @@ def test_a_digest_changes_with_every_field_and_with_the_number_of_measured_runs(
     ("discrimination", {"threshold": 1.2}, "criteria[2].threshold", "outside what uno_c can be"),
     ("discrimination-women", {"id": "discrimination"}, "criteria[3].id", "already that of criteria[2]"),
     ("gain-over-age-and-sex", {"baseline": {"name": "magic", "margin": 0, "reason": "none at all"}}, "criteria[7].baseline", "unknown baseline"),
+    ("gain-over-age-and-sex", {"baseline": None, "threshold": 0.1}, "criteria[7].baseline", "a difference to a baseline, and none is named"),
+    ("gain-over-age-and-sex", {"metric": "uno_c"}, "criteria[7].baseline", "uno_c is no difference to a baseline"),
 ])  # fmt: skip
 def test_unmeasurable_criteria_are_rejected_with_their_place(
     document: dict[str, Any], id_: str, change: dict[str, Any], where: str, what: str
