@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from livinglab.cli import FAILED, echo_json
+from livinglab.cli.checkout import BUILD, checkout_of
 from livinglab.cli.client import as_json
 from livinglab.cli.pilots import load_yaml
 from livinglab.domain.errors import Invalid
@@ -105,13 +106,12 @@ def _there(file: Path) -> Path:
 
 def _built(name: str, context: Path, option: str, console: "Console") -> Path:
     """The archive of an image that the checkout in which the folder lies builds from it."""
-    context = context.resolve()
-    root = next((parent for parent in context.parents if (parent / "infra" / "images" / "build.sh").is_file()), None)
+    context, root = context.resolve(), checkout_of(context)
     if root is None:
         raise Invalid(f"{context} lies in no checkout of livinglab that could build its image.",
                       hint=f"Build it yourself: docker build -t {name} …; docker save {name} > {name}.tar; then {option} {name}.tar.")  # fmt: skip
     console.print(f"Image {name} …")
-    command = [str(root / "infra" / "images" / "build.sh"), name, str(context.relative_to(root))]
+    command = [str(root / BUILD), name, str(context.relative_to(root))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as build:  # noqa: S603 - the checkout's own script
         try:
             told, complaints = build.communicate()
