@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ EXIT_CODES = {"PASS": 0, "FAIL": FAILED, "INCONCLUSIVE": 3, "NOT_EVALUABLE": 4}
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HARNESS: tuple[JobRole, ...] = ("prepare", "drive", "decode", "measure")
 _TAIL = 20  # lines
+_LIBRARIES = ("alembic", "docker", "sqlalchemy")
 
 folder = click.Path(exists=True, file_okay=False, path_type=Path)
 archive = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -54,6 +56,7 @@ def try_(pilot: Path, sandbox: Path, pilot_image: Path | None, harness_image: Pa
     """
     from rich.console import Console
 
+    _need_libraries()
     from livinglab.rehearsal.rehearsal import empty_folder
 
     console = Console(stderr=as_json)
@@ -62,6 +65,15 @@ def try_(pilot: Path, sandbox: Path, pilot_image: Path | None, harness_image: Pa
         place = empty_folder(keep) if keep else None
         play = _read(pilot, sandbox, pilot_image, harness_image, console)
         sys.exit(_perform(play, console, place, logs=logs, as_json=as_json))
+
+
+def _need_libraries() -> None:
+    """`Invalid`, before anything has begun, where the extras of a lab are not installed."""
+    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise Invalid(
+            f"a lab needs {', '.join(missing)}, which this installation is without.", hint="pip install 'livinglab[server,worker,measuring]'"
+        )
 
 
 def _perform(play: "Play", console: "Console", keep: Path | None, *, logs: bool, as_json: bool) -> int:

@@ -71,3 +71,9 @@ def test_a_new_pair_is_written_from_the_wheel(python: Path, tmp_path: Path) -> N
         wanted = {path.relative_to(templates / part / "sandbox").with_suffix("")
                   for part in ("common", "interactive" if kind else "batch") for path in (templates / part / "sandbox").rglob("*.tmpl")}  # fmt: skip
         assert {path.relative_to(tmp_path / "sandboxes" / name) for path in (tmp_path / "sandboxes" / name).rglob("*") if path.is_file()} == wanted
+
+
+def test_a_rehearsal_without_the_extras_says_which_are_needed(python: Path, tmp_path: Path) -> None:
+    answer = run(python, "try", str(ROOT / "pilots" / "medicine"), "--sandbox", str(ROOT / "sandboxes" / "medicine"), cwd=tmp_path)
+    assert (answer.returncode, "pip install 'livinglab[server,worker,measuring]'" in answer.stderr) == (1, True), answer.stderr
+    assert "Traceback" not in answer.stderr
