@@ -26,7 +26,7 @@ from livinglab.domain.verdict import Measurement, SetVerdict, judge
 from livinglab.measuring import cox, tables
 from livinglab.measuring.cohort import Cohort
 from livinglab.measuring.evaluate import Evaluation
-from livinglab.measuring.evaluation import BaseEvaluation
+from livinglab.measuring.harness import Evaluated
 from livinglab.measuring.resampling import generator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,7 +77,7 @@ def context_of(spec: SandboxSpec, replicates: int, seed: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def judged_by(spec: SandboxSpec, evaluation: BaseEvaluation[Any]) -> SetVerdict:
+def judged_by(spec: SandboxSpec, evaluation: Evaluated) -> SetVerdict:
     return judge(spec.frozen_criteria(), tuple(Measurement.model_validate(m) for m in evaluation.measure()))
 
 

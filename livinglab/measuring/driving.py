@@ -18,7 +18,7 @@ from livinglab.measuring.evaluation import Key, demanded
 from livinglab.measuring.exact import EXACT
 from livinglab.measuring.kinematics import Steps, Thresholds, totals
 from livinglab.measuring.moments import Moment, replay, worst
-from livinglab.measuring.recording import BrokenRecording, Recording
+from livinglab.measuring.recording import Recording
 from livinglab.measuring.resampling import BOOTSTRAP, bounds, generator, multiplicities
 from livinglab.measuring.slices import Document, Table, chosen
 
@@ -26,6 +26,8 @@ COHORT = "hidden"
 """All episodes are of it: they were drawn for this run alone."""
 BASELINE = "sumo"
 _THOUSAND = 1000.0
+_ENOUGH = 20
+"""Episodes that have any of something: fewer, and resampling them tells too little."""
 
 _PROPORTIONS = {
     "preventable_collision_rate": ("collided", "preventable", "preventable scenarios ended in a collision"),
@@ -106,15 +108,8 @@ class DrivingEvaluation:
     # --- what is measured on ---------------------------------------------------------------------------------------------
 
     def rows(self, slice_: str) -> Ints:
-        """The episodes of a slice.
-
-        Raises:
-            BrokenRecording: it names a column that no episode has.
-        """
-        condition = self.context["slices"][slice_]
-        if unknown := {where["column"] for where in condition["where"]} - self.reference.keys():
-            raise BrokenRecording(f"the slice {slice_!r} is by `{min(unknown)}`, which no episode says.")
-        return chosen(self.reference, condition)[0]
+        """The episodes of a slice."""
+        return chosen(self.reference, self.context["slices"][slice_])[0]
 
     @cached_property
     def _multiplicities(self) -> np.ndarray[Any, Any]:
@@ -134,6 +129,9 @@ class DrivingEvaluation:
 
     def _measure(self, key: Key, level: float, methods: frozenset[str]) -> Document:
         metric, slice_, baseline = key
+        if unknown := {where["column"] for where in self.context["slices"][slice_]["where"]} - self.reference.keys():
+            note = f"the slice is by `{min(unknown)}`, which no scenario says"
+            return {"metric": metric, "slice": slice_, "baseline": baseline, "n": 0, "status": "fault", "note": note}
         rows = self.rows(slice_)
         document: Document = {"metric": metric, "slice": slice_, "baseline": baseline, "n": len(rows), "value": None, "interval": None}
         possible = EXACT if metric in _PROPORTIONS or metric in _RATES else BOOTSTRAP
@@ -210,11 +208,13 @@ def rare(above: Floats, below: Floats, level: float) -> float:
     """An upper bound of Σ above / Σ below over episodes (n,) that holds where few of them, or none, have any of it.
 
     Resampling cannot show an episode that was not seen. The share is that of the episodes that have any, bounded by Clopper and Pearson,
-    times what it is in those; where no episode was seen to have any, it might last for the whole of one.
+    times what it is in those, as if there were one more of mean length in which it lasts throughout. 0 where there are enough to resample.
     """
-    has = above > 0
+    has, one_more = above > 0, float(below.mean())
+    if has.sum() >= _ENOUGH:
+        return 0.0
     _, most = exact.proportion(int(has.sum()), len(above), level)
-    return most * (float(above[has].sum() / below[has].sum()) if has.any() else 1.0)
+    return most * (float(above[has].sum()) + one_more) / (float(below[has].sum()) + one_more)
 
 
 def _interval(lower: float | None, upper: float | None, level: float, method: str) -> Document:

@@ -127,9 +127,10 @@ class BaseEvaluation(ABC, Generic[C]):
     def _note(self, key: Key) -> str:  # noqa: ARG002 - families that have something to say use it
         return ""
 
-    @abstractmethod
     def _influence(self, metric: str, part: Part[C], rival: Floats | None = None) -> Estimate:
         """One of the `smooth` metrics of these cases, or of a group of them; of the baseline's predictions, where `rival` (n,) are given."""
+        msg = f"{metric} has no influence function."
+        raise NotImplementedError(msg)
 
     def _groups(self, slice_: str) -> tuple[Part[C], Part[C]]:
         """The two groups that are compared, the first with the second."""

@@ -59,7 +59,7 @@ class Answer:
     late: bool
     """It came after the soft deadline."""
     latency: float
-    """Seconds from the question sent to the answer complete."""
+    """Seconds from when the question began to be sent to the answer complete."""
 
 
 def listen(folder: Path) -> socket.socket:
@@ -148,9 +148,8 @@ class Peer:
     def _ask(self, message: dict[str, Any]) -> tuple[dict[str, Any], float]:
         """A question and its answer, and how long that took."""
         self._quiet()
-        limit = self._limit()
+        start, limit = time.monotonic(), self._limit()
         self._send(message, limit)
-        start = time.monotonic()
         frame = self._receive(limit)
         return self._parse(frame), time.monotonic() - start
 

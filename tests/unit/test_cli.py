@@ -79,7 +79,7 @@ def test_a_manifest_is_checked_and_answers_in_json(tmp_path: Path) -> None:
     assert json.loads(answer.stdout)["ok"] is True
     broken = tmp_path / "pilot.yaml"
     broken.write_text((ROOT / "pilots/medicine/pilot.yaml").read_text().replace("task: survival", "task: survivel"))
-    assert "task 'survivel', which is none of the lab's (closed-loop-driving, credit-scoring, survival" in livinglab("pilot", "check", broken).stdout
+    assert "task 'survivel', which is none of the lab's (binary-risk, closed-loop-driving" in livinglab("pilot", "check", broken).stdout
     held = livinglab("pilot", "check", broken, "--sandbox", "sandboxes/medicine/sandbox.yaml")
     assert "the sandbox measures 'survival', not 'survivel'." in held.stderr
     assert held.returncode != 0

@@ -84,8 +84,9 @@
     const half = replay.lane_width / 2, step = scale > 5 ? 10 : 50;
     pen.fillStyle = palette.road;
     pen.fillRect(left, -half, right - left, 2 * half);
-    for (const y of [-half, half]) line(pen, [[Math.floor(left / 12) * 12, y], [right, y]], palette.mark, 0.15, [4, 8]);
-    for (const edge of episode.edges) line(pen, edge, palette.faint, 0.25);
+    const guides = episode.edges.length ? [] : [-half, half];
+    for (const y of guides) line(pen, [[Math.floor(left / 12) * 12, y], [right, y]], palette.mark, 0.15, [4, 8]);
+    for (const edge of episode.edges) line(pen, edge, palette.mark, 0.15);
     pen.fillStyle = palette.faint;
     for (let x = Math.ceil(left / step) * step; x < right; x += step) {
       line(pen, [[x, low], [x, low + 6 / scale]], palette.mark, 1 / scale);

@@ -121,7 +121,9 @@ class Controller:
             return 0.0, math.inf
         distance = user.x - user.width / 2 - ego["length"] / 2
         needed, wished = stop_within(distance - 0.8, ego["speed"])
-        return (0.0, math.inf) if needed < 1.2 * HARDEST else (needed, min(wished, needed))
+        if needed < HARDEST and self.passes(user, ego, 0.0, 0.0):
+            return 0.0, math.inf  # too late to stop, and still time to get by
+        return needed, min(wished, needed)
 
     def passes(self, user, ego, margin, faster, worst=0.0):
         """Will we be past before it comes, or only come when it has gone?"""

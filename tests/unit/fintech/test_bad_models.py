@@ -125,6 +125,17 @@ def test_a_grade_that_is_too_low_would_not_show_in_the_level(prepared: Prepared)
     assert prepared.judge(one_grade_too_low(prepared), "level-portfolio")["level-portfolio"].verdict is Verdict.PASS
 
 
+def test_what_is_wrong_for_young_tenants_alone_shows_only_where_both_meet(prepared: Prepared) -> None:
+    key = prepared.key
+    both = (key["age"] < 26) & (key["housing"] == "rent")
+    pd = prepared.honest["pd"].copy()
+    pd[placed(key["id"][both], prepared.honest)] *= 0.5
+    family = [f"level-{age}-{home}" for age in ("young", "older") for home in ("owners", "tenants")]
+    found = prepared.judge(with_pd(prepared, pd), "level-portfolio", *family)
+    assert {name for name, result in found.items() if result.verdict is Verdict.FAIL} == {"level-young-tenants"}
+    assert found["level-portfolio"].verdict is Verdict.PASS
+
+
 def test_reasons_that_are_constant_are_complete_and_stable(prepared: Prepared) -> None:
     """So neither of those criteria would find them."""
     found = prepared.judge(one_reason_for_all(prepared), "reasons", "reasons-stable")
@@ -160,4 +171,6 @@ def test_the_reference_pilot_is_honestly_judged(honest_verdicts: dict[str, Crite
         "no-worse-than-scorecard",
         "separation",
         "level",
+        "level-young-owners",
+        "level-young-tenants",
     }

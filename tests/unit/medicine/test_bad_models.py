@@ -100,6 +100,21 @@ def test_age_and_sex_alone_gain_nothing_over_age_and_sex(prepared: Prepared) -> 
     assert found.verdict is Verdict.FAIL
 
 
+def test_what_is_right_by_sex_and_by_age_and_wrong_where_they_meet_shows_there(prepared: Prepared) -> None:
+    """Expected deaths are moved from men of 70 and over to the younger, and among women the other way: every margin stays."""
+    key, risk = prepared.key, aligned(prepared.key, prepared.honest)
+    men, old, hidden = key["sex"] == "M", key["age"] >= 70, key["cohort"] == "hidden"
+    changed = risk.copy()
+    for sex, age, deaths in ((men, old, -70), (men, ~old, 70), (~men, old, 70), (~men, ~old, -70)):
+        expected = risk[sex & age & hidden].sum()
+        changed[sex & age] *= (expected + deaths) / expected
+    margins = ("calibration-in-the-large", "calibration-women", "calibration-men", "calibration-70-and-over")
+    meet = ("calibration-women-70-and-over", "calibration-men-70-and-over")
+    found = prepared.judge({"id": key["id"], "risk": np.clip(changed, 0, 1)}, *margins, *meet)
+    assert {name for name, result in found.items() if result.verdict is Verdict.FAIL} == {"calibration-men-70-and-over"}
+    assert {found[name].verdict for name in margins} <= {Verdict.PASS, Verdict.INCONCLUSIVE}
+
+
 def broken(how: str, honest: Table) -> Table:
     ids, risk = honest["id"].copy(), honest["risk"].copy()
     if how == "nan":
