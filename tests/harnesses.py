@@ -83,8 +83,11 @@ class Prepared:
         return {result.criterion: result for result in judge(chosen, found.measurements).results}
 
 
-def prepare(data: Path, spec: SandboxSpec, harness: Any, preparing: Any, workload: Path) -> Prepared:
-    """Prepare a run in `data` (participant/ and hidden/), let the pilot answer, and decode what it wrote."""
+def prepare(data: Path, spec: SandboxSpec, harness: Any, preparing: Any | None, workload: Path) -> Prepared:
+    """Prepare a run in `data` (participant/ and hidden/), let the pilot answer, and decode what it wrote.
+
+    A harness that prepares nothing gives the pilot what the participant has, and has the hidden reference for a key.
+    """
     criteria = spec.frozen_criteria(3)
     context: dict[str, Any] = {
         "parameters": spec.harness.model_dump(mode="json")["parameters"],
@@ -92,10 +95,15 @@ def prepare(data: Path, spec: SandboxSpec, harness: Any, preparing: Any, workloa
         "criteria": [c.model_dump(mode="json") for c in criteria.criteria], "levels": {c.id: criteria.level(c) for c in criteria.criteria},
         "replicates": REPLICATES, "seed": hashlib.sha256(b"a test").hexdigest(),
     }  # fmt: skip
-    (data / "out").mkdir()
-    preparing.run(context, data)
-    for name in ("inputs", "key"):
-        (data / "out" / name).rename(data / name)
+    if preparing:
+        (data / "out").mkdir()
+        preparing.run(context, data)
+        for name in ("inputs", "key"):
+            (data / "out" / name).rename(data / name)
+    else:
+        (data / "inputs").symlink_to(data / "participant")
+        (data / "key").mkdir()
+        (data / "key" / "key.parquet").symlink_to(data / "hidden" / "reference.parquet")
     honest = answered(data / "inputs", data / "decoding", spec, workload)
     return Prepared(data, harness, criteria, context, tables.read(data / "key" / "key.parquet"), honest)
 

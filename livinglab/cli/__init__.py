@@ -13,6 +13,7 @@ from livinglab import __version__
 from livinglab.domain.errors import LivingLabError, Unreachable
 
 COMMANDS = {
+    "new": ("scaffolds", "Write a sandbox, or a pilot, to start a domain from."),
     "try": ("rehearsals", "Run a pilot here, against a sandbox's folder: a rehearsal."),
     "submit": ("pilots", "Bring a pilot: upload its image and its manifest."),
     "plan": ("plans", "Propose a plan for a pilot, or look at one."),

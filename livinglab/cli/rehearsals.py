@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from livinglab.cli import FAILED, echo_json
+from livinglab.cli.checkout import BUILD, checkout_of
 from livinglab.cli.client import as_json
 from livinglab.cli.pilots import load_yaml
 from livinglab.domain.errors import Invalid
@@ -31,6 +33,7 @@ EXIT_CODES = {"PASS": 0, "FAIL": FAILED, "INCONCLUSIVE": 3, "NOT_EVALUABLE": 4}
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HARNESS: tuple[JobRole, ...] = ("prepare", "drive", "decode", "measure")
 _TAIL = 20  # lines
+_LIBRARIES = ("alembic", "docker", "sqlalchemy")
 
 folder = click.Path(exists=True, file_okay=False, path_type=Path)
 archive = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -53,6 +56,7 @@ def try_(pilot: Path, sandbox: Path, pilot_image: Path | None, harness_image: Pa
     """
     from rich.console import Console
 
+    _need_libraries()
     from livinglab.rehearsal.rehearsal import empty_folder
 
     console = Console(stderr=as_json)
@@ -61,6 +65,15 @@ def try_(pilot: Path, sandbox: Path, pilot_image: Path | None, harness_image: Pa
         place = empty_folder(keep) if keep else None
         play = _read(pilot, sandbox, pilot_image, harness_image, console)
         sys.exit(_perform(play, console, place, logs=logs, as_json=as_json))
+
+
+def _need_libraries() -> None:
+    """`Invalid`, before anything has begun, where the extras of a lab are not installed."""
+    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise Invalid(
+            f"a lab needs {', '.join(missing)}, which this installation is without.", hint="pip install 'livinglab[server,worker,measuring]'"
+        )
 
 
 def _perform(play: "Play", console: "Console", keep: Path | None, *, logs: bool, as_json: bool) -> int:
@@ -105,13 +118,12 @@ def _there(file: Path) -> Path:
 
 def _built(name: str, context: Path, option: str, console: "Console") -> Path:
     """The archive of an image that the checkout in which the folder lies builds from it."""
-    context = context.resolve()
-    root = next((parent for parent in context.parents if (parent / "infra" / "images" / "build.sh").is_file()), None)
+    context, root = context.resolve(), checkout_of(context)
     if root is None:
         raise Invalid(f"{context} lies in no checkout of livinglab that could build its image.",
                       hint=f"Build it yourself: docker build -t {name} …; docker save {name} > {name}.tar; then {option} {name}.tar.")  # fmt: skip
     console.print(f"Image {name} …")
-    command = [str(root / "infra" / "images" / "build.sh"), name, str(context.relative_to(root))]
+    command = [str(root / BUILD), name, str(context.relative_to(root))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as build:  # noqa: S603 - the checkout's own script
         try:
             told, complaints = build.communicate()

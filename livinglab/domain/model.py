@@ -14,14 +14,15 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _check_slug(value: str) -> str:
+def check_slug(value: str) -> str:
+    """The value, if it is such a name; `ValueError` says what was expected."""
     if not _SLUG.fullmatch(value):
         msg = "expected 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit"
         raise ValueError(msg)
     return value
 
 
-Slug = Annotated[str, AfterValidator(_check_slug)]
+Slug = Annotated[str, AfterValidator(check_slug)]
 """A name that fits a DNS label, a container name and a job name."""
 
 Moment = AwareDatetime

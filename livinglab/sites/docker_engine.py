@@ -51,6 +51,9 @@ def translated() -> Iterator[None]:
         if "Read timed out" in str(error):
             msg = "the Docker Engine did not answer in time."
             raise TimedOut(msg) from error
+        if "Permission denied" in str(error):
+            msg = "the Docker Engine may not be used by this user."
+            raise Unreachable(msg, hint="Run this as root on the engine's own machine.") from error
         msg = "the Docker Engine does not answer."
         raise Unreachable(msg, hint="Is it running? `docker version` tells.") from error
     except DockerNotFound as error:

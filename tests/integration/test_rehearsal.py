@@ -19,7 +19,7 @@ import yaml
 from livinglab.settings import Settings
 from tests.labs import ROOT, TINY, harness_archive, manifest, pilots_archive
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600)]
 
 Command = subprocess.Popen[str]
 
@@ -44,7 +44,7 @@ class Tries:
         return self.call(pilot, "--sandbox", sandbox, *images, *options)  # of an option that is given twice, the second holds
 
     def call(self, *arguments: str | Path) -> Command:
-        environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        environment = {**os.environ, "TMPDIR": str(self.temporary), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # of uv
         command = [sys.executable, "-m", "livinglab.cli", "try", *map(str, arguments)]
         self.begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment))
         return self.begun[-1]
@@ -85,7 +85,7 @@ def tries(tmp_path: Path) -> Iterator[Tries]:
 
 def end(command: Command) -> tuple[int, str, str]:
     """Exit code, and what was written."""
-    out, err = command.communicate(timeout=120)
+    out, err = command.communicate(timeout=280)
     return command.returncode, out, err
 
 
@@ -223,4 +223,17 @@ def test_images_are_built_where_the_folders_lie_in_a_checkout(tries: Tries) -> N
     assert code in {0, 1, 3}, err  # what an honest model is found to be depends on what is drawn
     assert "Verdict of the gates: " in out
     assert "Image pilot-medicine …" in out
+    tries.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("kind", [(), ("--interactive",)], ids=["batch", "interactive"])
+def test_a_new_pair_passes_as_it_is(tries: Tries, kind: tuple[str, ...]) -> None:
+    checkout, name = tries.folder / "checkout", "demo-asked" if kind else "demo-risk"
+    for part in ("infra", "livinglab"):
+        shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for side in ("sandbox", "pilot"):
+        made = [sys.executable, "-m", "livinglab.cli", "new", side, name, *kind]
+        subprocess.run(made, check=True, capture_output=True, cwd=checkout)
+    code, out, err = end(tries.call(checkout / "pilots" / name, "--sandbox", checkout / "sandboxes" / name))
+    assert (code, "Verdict of the gates: PASS" in out) == (0, True), out + err
     tries.assert_nothing_is_left()

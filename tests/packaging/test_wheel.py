@@ -58,3 +58,22 @@ def test_nothing_under_the_gpl_is_what_the_wheel_depends_on(python: Path) -> Non
     installed = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True).stdout.split()
     assert "scikit-survival" not in installed
     assert "sqlalchemy" not in [name.lower() for name in installed]
+
+
+def test_a_new_pair_is_written_from_the_wheel(python: Path, tmp_path: Path) -> None:
+    for name, kind in (("batch", ()), ("asked", ("--interactive",))):
+        for side in ("sandbox", "pilot"):
+            made = run(python, "new", side, name, *kind, cwd=tmp_path)
+            assert made.returncode == 0, made.stderr
+        checked = run(python, "pilot", "check", f"pilots/{name}/pilot.yaml", "--sandbox", f"sandboxes/{name}/sandbox.yaml", cwd=tmp_path)
+        assert checked.returncode == 0, checked.stderr
+        templates = ROOT / "livinglab" / "scaffold" / "templates"
+        wanted = {path.relative_to(templates / part / "sandbox").with_suffix("")
+                  for part in ("common", "interactive" if kind else "batch") for path in (templates / part / "sandbox").rglob("*.tmpl")}  # fmt: skip
+        assert {path.relative_to(tmp_path / "sandboxes" / name) for path in (tmp_path / "sandboxes" / name).rglob("*") if path.is_file()} == wanted
+
+
+def test_a_rehearsal_without_the_extras_says_which_are_needed(python: Path, tmp_path: Path) -> None:
+    answer = run(python, "try", str(ROOT / "pilots" / "medicine"), "--sandbox", str(ROOT / "sandboxes" / "medicine"), cwd=tmp_path)
+    assert (answer.returncode, "pip install 'livinglab[server,worker,measuring]'" in answer.stderr) == (1, True), answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -175,6 +175,12 @@ HERE = {"LIVINGLAB_TOKEN": "ll_x", "LIVINGLAB_API": "http://127.0.0.1:9"}
     (("submit", "NAN", "--image", "sha256:0"), {}, "numbers are finite"),
     (("sandbox", "register", "sandboxes/medicine/sandbox.yaml", "--bindings", "README.md", "--harness", "sha256:0"), {}, "README.md is not JSON"),
     (("sandbox", "prepare", "sandboxes/medicine", "--out", "b.json", "--secret", "zz", "--vault", "VAULT"), {}, "the secret is not hexadecimal"),
+    (("try", "pilots/medicine", "--sandbox", "sandboxes/fintech"), {}, "is for sandbox 'medicine-flchain', and this one is 'fintech-credit'"),
+    (("try", "pilots", "--sandbox", "sandboxes/fintech"), {}, "there is no pilots/pilot.yaml. PILOT is a folder with a pilot.yaml"),
+    (("try", "pilots/medicine", "--sandbox", "sandboxes/medicine", "--keep", "docs"), {}, "docs is not empty; nothing there is overwritten"),
+    (("try", "pilots/medicine", "--sandbox", "no/such/folder"), {}, "Directory 'no/such/folder' does not exist"),
+    (("new", "sandbox", "medicine"), {}, "sandboxes/medicine is there already; nothing is overwritten"),
+    (("new", "pilot", "No_Name"), {}, "'No_Name' cannot name a domain"),
     (("key", "new", "NOTHING/key.pem"), {}, "NOTHING: File exists"),
     (("serve", "--port", "99999"), {}, "99999 is not in the range"),
 ])  # fmt: skip

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from docker.errors import APIError
 
 from livinglab.artifacts.blobs import FileArtifacts
@@ -11,6 +12,7 @@ from livinglab.artifacts.oci import OciImages
 from livinglab.domain.errors import Unreachable
 from livinglab.sites import docker
 from livinglab.sites.docker import DockerSite
+from livinglab.sites.docker_engine import translated
 from livinglab.testing.fakes import FakeClock
 from tests.unit.sites.test_staging import KEY, RECORD
 
@@ -31,3 +33,11 @@ def test_what_the_engine_does_not_remove_is_not_forgotten(tmp_path: Path, monkey
     with pytest.raises(Unreachable, match="did not remove"):
         site.release(KEY.attempt)
     assert site._staging.recorded() == {KEY}
+
+
+def test_an_engine_that_may_not_be_used_is_told_from_one_that_is_away() -> None:
+    refused = requests.exceptions.ConnectionError("Connection aborted.", PermissionError(13, "Permission denied"))
+    with pytest.raises(Unreachable, match="may not be used by this user"), translated():
+        raise refused
+    with pytest.raises(Unreachable, match="does not answer"), translated():
+        raise requests.exceptions.ConnectionError("Connection aborted.", FileNotFoundError(2, "No such file or directory"))
