@@ -207,8 +207,10 @@ def test_only_what_can_be_shown_is_an_explanation(harness: Any, text: str, answe
 
 def test_the_harness_puts_the_sentence_together_with_its_accents(harness: Any) -> None:
     context = {"criteria": [], "levels": {}, "replicates": 200, "seed": "a", "parameters": {}, "slices": {}}
-    evaluation = harness.evaluation.TriageEvaluation(reference(), table(reference()), {}, context)
-    said = "Är Ufro geet un de Service „Biergeramt“. Dës Wierder hunn dat entscheet: Gebuertsurkund."
+    answers = table(reference())
+    answers["explanation"][2] = "WORDS:4,0"
+    evaluation = harness.evaluation.TriageEvaluation(reference(), answers, {}, context)
+    said = "Är Ufro geet un de Service „Biergeramt“. Dës Wierder hunn dat entscheet: Gebuertsurkund, Moien."
     assert evaluation.rendered(2).startswith(said)
 
 

@@ -158,7 +158,7 @@ class TriageEvaluation(BaseEvaluation[Routed]):
         said = self.explanations[row]
         if said is None:
             raise ValueError(f"the request {self.reference['id'][row]} has no explanation that may be given; ask `explanations` first.")
-        words = [str(self.reference["text"][row]).split(" ")[place] for place in said[1]]
+        words = [str(self.reference["text"][row]).split(" ")[place].strip(".,;:?!") for place in said[1]]
         return render(said[0], str(self.answers.language[row]), str(self.answers.service[row]), words)
 
     # --- pictures --------------------------------------------------------------------------------------------------------
