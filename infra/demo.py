@@ -23,7 +23,7 @@ from rich.text import Text
 
 from livinglab.cli.client import Client, connect
 from livinglab.cli.show import STEPS, follow_on, progress_on, show_verdict
-from livinglab.domain.errors import Conflict, NotFound
+from livinglab.domain.errors import Conflict, LivingLabError, NotFound
 from livinglab.domain.plan import PlanBody
 from livinglab.domain.sandbox import Role
 from livinglab.evidence.agreement import sign_plan
@@ -183,6 +183,16 @@ def show(domain: Domain, progress: Progress, task: TaskID) -> bool:
     return holds
 
 
+def shown(domain: Domain, progress: Progress, task: TaskID) -> bool:
+    """As `show`; what one domain is refused keeps the others from nothing."""
+    try:
+        return show(domain, progress, task)
+    except LivingLabError as error:
+        progress.update(task, description=f"{domain.name}  failed")
+        domain.console.print(str(error), style="red", markup=False)
+        return False
+
+
 def main() -> int:
     """Run all domains side by side; 0 if every run completed and its dossier holds. Input: a line per domain, with the archives of its images."""
     begun = time.monotonic()
@@ -190,7 +200,7 @@ def main() -> int:
     domains = [Domain.read(*line.rstrip("\n").split("\t")) for line in sys.stdin]
     with progress_on(console) as progress, ThreadPoolExecutor(len(domains)) as parties:
         tasks = [progress.add_task(domain.name, total=None) for domain in domains]
-        held = list(parties.map(show, domains, [progress] * len(domains), tasks))
+        held = list(parties.map(shown, domains, [progress] * len(domains), tasks))
     for domain in domains:
         console.rule(domain.name)
         console.print(Text.from_ansi(domain.console.export_text(styles=True).rstrip()))
