@@ -63,7 +63,7 @@ def test_a_specification_is_checked_with_the_place_of_its_fault(tmp_path: Path) 
     text = (ROOT / "sandboxes/medicine/sandbox.yaml").read_text()
     broken = tmp_path / "sandbox.yaml"
     for change, expected in (
-        (text.replace("metric: ici", "metric: icy"), "criteria[17].metric: unknown metric 'icy'. Known: ici"),
+        (text.replace("metric: ici", "metric: icy"), "criteria[19].metric: unknown metric 'icy'. Known: ici"),
         (text.replace("kind: Sandbox", "kind: Beach"), "kind: Input should be 'Sandbox'"),
         ("a: [", "is not YAML"),
     ):
