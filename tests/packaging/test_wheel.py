@@ -58,3 +58,11 @@ def test_nothing_under_the_gpl_is_what_the_wheel_depends_on(python: Path) -> Non
     installed = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True).stdout.split()
     assert "scikit-survival" not in installed
     assert "sqlalchemy" not in [name.lower() for name in installed]
+
+
+def test_the_player_of_a_replay_is_in_the_wheel(python: Path, tmp_path: Path) -> None:
+    script = "from livinglab.cli.replays import page; from livinglab.domain.replay import Replay; import sys; print(page(Replay.model_validate_json(sys.argv[1]), 'R'))"  # noqa: E501 - one line, as `python -c` takes it
+    size = '{"length": 4.6, "width": 1.8}'
+    replay = f'{{"ttc_threshold": 1.5, "lane_width": 3.5, "sizes": {{}}, "ego": {size}, "episodes": []}}'
+    shown = subprocess.run([python, "-c", script, replay], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "</html>" in shown
