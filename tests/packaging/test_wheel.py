@@ -77,3 +77,11 @@ def test_a_rehearsal_without_the_extras_says_which_are_needed(python: Path, tmp_
     answer = run(python, "try", str(ROOT / "pilots" / "medicine"), "--sandbox", str(ROOT / "sandboxes" / "medicine"), cwd=tmp_path)
     assert (answer.returncode, "pip install 'livinglab[server,worker,measuring]'" in answer.stderr) == (1, True), answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_the_player_of_a_replay_is_in_the_wheel(python: Path, tmp_path: Path) -> None:
+    script = "from livinglab.cli.replays import page; from livinglab.domain.replay import Replay; import sys; print(page(Replay.model_validate_json(sys.argv[1]), 'R'))"  # noqa: E501 - one line, as `python -c` takes it
+    size = '{"length": 4.6, "width": 1.8}'
+    replay = f'{{"ttc_threshold": 1.5, "lane_width": 3.5, "sizes": {{}}, "ego": {size}, "episodes": []}}'
+    shown = subprocess.run([python, "-c", script, replay], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "</html>" in shown
