@@ -191,3 +191,17 @@ def test_gap_and_closing_speed_give_the_time_to_collision_of_sumos_own_device(tm
     assert drac is not None
     assert_allclose(float(ttc.attrib["value"]), min(times), atol=0.01)
     assert_allclose(float(drac.attrib["value"]), max(decelerations), atol=0.01)
+
+
+def test_the_simulator_bears_many_walkers() -> None:
+    """In a process of its own: what breaks it, breaks the process."""
+    script = (
+        "from harness.world import World; from harness.crossings import pedestrian; from harness.episode import compare\n"
+        "from livinglab.measuring.resampling import generator\n"
+        "world = World()\n"
+        "for number in range(600): compare(world, pedestrian(generator('walkers', f'pedestrian {number}')))\n"
+        "print('all')"
+    )
+    path = os.pathsep.join(map(str, (SANDBOX / "harness", ROOT)))
+    ended = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.strip()[-3:]) == (0, "all"), ended.stderr[-500:]

@@ -89,7 +89,10 @@ def pedestrian(rng: np.random.Generator) -> Scenario:
         steps_out = ((begins, np.inf, 3.0),)
         walker = Actor("pedestrian", distance - abs(inside), side * behind, 0.0, heading, accelerations=steps_out, ends_at=pace)
     else:
-        walker = Actor("pedestrian", distance + inside, side * pace * meets, pace, NORTH if side == RIGHT else SOUTH)
+        # Never from within the vehicle's lane: nobody appears there, and SUMO 1.28 breaks when such a walker gets to the other side.
+        start = max(pace * meets, KERB + 0.5)
+        meets = start / pace
+        walker = Actor("pedestrian", distance + inside, side * start, pace, NORTH if side == RIGHT else SOUTH)
     parked = Actor("car", distance - HALF_ZEBRA - 1.0 - CAR / 2, side * (edge + 0.3 + SIZES["car"][1] / 2), 0.0, beside=True)
     place = Place(
         route=("zebra-in", "zebra-out"), lane=1, x=MIDDLE - distance, y=1000.0 - LANE / 2, zebra=(distance - HALF_ZEBRA, distance + HALF_ZEBRA)
