@@ -11,7 +11,6 @@ from harness.abstention import Band, Routed, bands
 from harness.answers import Answers, explained
 from harness.catalogue import LANGUAGES, SERVICES, render
 from livinglab.measuring.cohort import Bools, Floats, Ints
-from livinglab.measuring.estimate import Estimate
 from livinglab.measuring.evaluation import BaseEvaluation, Key
 from livinglab.measuring.exact import EXACT, proportion
 from livinglab.measuring.slices import Document, Part, Table, chosen
@@ -85,9 +84,6 @@ class TriageEvaluation(BaseEvaluation[Routed]):
             first, second = (self._resample(group, slice_, abstention.served) for group in self._compared(metric, slice_))
             return first - second
         return self._resample(part, slice_, _WEIGHTED[metric])
-
-    def _influence(self, metric: str, part: Part[Routed], rival: Floats | None = None) -> Estimate:  # noqa: ARG002 - the base's signature
-        raise ValueError(f"{metric} has no influence function: none is named in `smooth`, so nobody may ask for one.")
 
     def _bootstrap(self, key: Key, level: float) -> Document:
         """Shares of independent requests need no resampling: their bounds are exact."""
