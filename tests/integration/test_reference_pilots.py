@@ -11,7 +11,7 @@ import yaml
 from livinglab.domain.run import RunState
 from tests.labs import ROOT, Parties, archive
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]  # an interactive pilot drives for minutes on a busy machine
 
 DOMAINS = sorted(path.parent.name for path in (ROOT / "sandboxes").glob("*/demo.yaml"))
 
