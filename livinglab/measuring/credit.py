@@ -46,7 +46,7 @@ class CreditEvaluation(BinaryEvaluation):
     smooth = BinaryEvaluation.smooth | _SHARES | {"gini"}
     between = frozenset({"adverse_impact_ratio", "equal_opportunity_difference"})
     ratios = frozenset({"adverse_impact_ratio"})
-    points = frozenset({"jeffreys", "psi", "monotonicity"})
+    points = frozenset({"jeffreys", "psi", "input_psi", "monotonicity"})
     decides = False
     event_words = ("defaults", "cases without default")
 
@@ -147,15 +147,28 @@ class CreditEvaluation(BinaryEvaluation):
         found = grades.grades(part.cohort, np.asarray(self.context["parameters"]["grades"], dtype=np.float64))
         return grades.holm_least(np.array([grade.p for grade in found]))
 
-    def _psi(self, part: Part[Scored]) -> float:
+    def _later(self, part: Part[Scored]) -> Bools:
         parameters = self.context["parameters"]
-        return grades.psi(part.cohort.risk, self.reference[parameters["vintage_column"]][part.rows] >= parameters["vintage_from"])
+        return np.asarray(self.reference[parameters["vintage_column"]][part.rows] >= parameters["vintage_from"])
+
+    def _psi(self, part: Part[Scored]) -> float:
+        return grades.psi(part.cohort.risk, self._later(part))
+
+    def _input_psi(self, part: Part[Scored]) -> float:
+        return max(self._inputs(part).values())
+
+    def _inputs(self, part: Part[Scored]) -> dict[str, float]:
+        values = {name: self.reference[name][part.rows] for name in self.context["parameters"]["inputs"]}
+        return grades.input_psi(values, self._later(part))
 
     def _monotonicity(self, part: Part[Scored]) -> float:
         copies, own = self._copies(part, MOVED)
         return float(np.mean(self.copied[copies] >= part.cohort.risk[own] - _SAME)) if len(copies) else float("nan")
 
     def _note(self, key: Key) -> str:
+        if key[0] == "input_psi":
+            worst = sorted(self._inputs(self.part(key[1])).items(), key=lambda item: -item[1])
+            return "by input: " + ", ".join(f"{name} {value:.3f}" for name, value in worst)[:440]
         if key[0] != "jeffreys":
             return ""
         edges = np.asarray(self.context["parameters"]["grades"], dtype=np.float64)

@@ -6,6 +6,7 @@ import numpy as np
 
 from livinglab.measuring.cohort import Bools, Floats, Ints
 from livinglab.measuring.scoring import Scored
+from livinglab.measuring.slices import Table
 
 _TENTHS = 10
 
@@ -54,8 +55,24 @@ def psi(score: Floats, later: Bools) -> float:
     if later.all() or not later.any():
         return float("nan")
     edges = np.unique(np.quantile(score[~later], np.linspace(0, 1, _TENTHS + 1)[1:-1]))
-    shares = []
-    for part in (score[~later], score[later]):
-        counts = np.bincount(np.searchsorted(edges, part, side="right"), minlength=len(edges) + 1)
-        shares.append(np.maximum(counts, 0.5) / len(part))
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+    return stability(np.searchsorted(edges, score, side="right"), len(edges) + 1, later)
+
+
+def input_psi(values: Table, later: Bools) -> dict[str, float]:
+    """The same index of each input: a number by tenths of the earlier, anything else by its categories."""
+    found = {}
+    for name, column in values.items():
+        if np.issubdtype(column.dtype, np.number):
+            found[name] = psi(column.astype(np.float64), later)
+        else:
+            categories, place = np.unique(column.astype(str), return_inverse=True)
+            found[name] = stability(place, len(categories), later)
+    return found
+
+
+def stability(bins: Ints, count: int, later: Bools) -> float:
+    """Σ (later − earlier) log(later / earlier) over the shares of `count` bins, into which cases (n,) fall. NaN without earlier or later ones."""
+    if later.all() or not later.any():
+        return float("nan")
+    before, after = (np.maximum(np.bincount(part, minlength=count), 0.5) / len(part) for part in (bins[~later], bins[later]))
+    return float(((after - before) * np.log(after / before)).sum())

@@ -95,6 +95,13 @@ CREDIT_SCORING = TaskFamily(
             source="Yurdakul & Naranjo 2020, J Risk Model Validation 14(4):89",
         ),
         Metric(
+            name="input_psi",
+            title="Largest population stability index of an input, later against earlier vintages",
+            better=Better.LOWER,
+            low=0,
+            source="Yurdakul & Naranjo 2020, J Risk Model Validation 14(4):89; Siddiqi 2017 (characteristic analysis)",
+        ),
+        Metric(
             name="adverse_impact_ratio",
             title="Approval rate of the protected group over that of the others",
             better=Better.TARGET,

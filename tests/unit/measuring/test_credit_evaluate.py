@@ -49,7 +49,7 @@ def evaluation(*criteria: dict[str, Any], change: Any = None, **context: Any) ->
     young = {"column": "age", "equals": None, "at_least": None, "below": 40}
     document = {
         "parameters": {"reject_at": 0.4, "grades": [0.1, 0.2, 0.4, 0.6], "protected_column": "age", "protected_below": 30,
-                       "vintage_column": "quarter", "vintage_from": 7, "reason_codes": CODES},
+                       "vintage_column": "quarter", "vintage_from": 7, "inputs": ["age"], "reason_codes": CODES},
         "slices": {"all": {"cohort": "hidden", "where": []}, "young": {"cohort": "hidden", "where": [young]}},
         "criteria": list(criteria), "levels": {c["id"]: c["interval"]["level"] for c in criteria}, "replicates": 200, "seed": "s", **context,
     }  # fmt: skip

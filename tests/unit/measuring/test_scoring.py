@@ -144,6 +144,16 @@ def test_psi_is_that_of_its_definition() -> None:
     assert np.isnan(grades.psi(score, np.zeros(3000, dtype=bool)))
 
 
+def test_psi_of_inputs_takes_numbers_by_tenths_and_categories_as_they_are() -> None:
+    later = np.arange(1000) >= 600
+    kind = np.where(np.arange(1000) % 4 == 0, "rent", "own")
+    kind[later] = np.where(np.arange(400) % 2 == 0, "rent", "own")
+    amount = np.random.default_rng(5).normal(size=1000)
+    found = grades.input_psi({"housing": kind, "amount": amount}, later)
+    assert_allclose(found["housing"], (0.5 - 0.25) * np.log(0.5 / 0.25) + (0.5 - 0.75) * np.log(0.5 / 0.75))
+    assert found["amount"] == grades.psi(amount, later)
+
+
 def test_commonest_counts_by_weight() -> None:
     kinds = np.array([0, 1, 1, 2])
     assert_allclose(scoring.commonest(np.array([[1.0, 1, 1, 1], [5, 1, 1, 1]]), kinds), [0.5, 5 / 8])
