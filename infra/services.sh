@@ -66,9 +66,17 @@ started_at() { # the start time of a living process, in ticks; nothing for a zom
     if [ "${fields[0]}" != Z ]; then echo "${fields[19]}"; fi
 }
 
+code_of() { # what a service of ours runs; one that runs other code than is here now is started anew
+    case "$1" in api | worker) hash_of "$ROOT/livinglab" "$ROOT/flows" "$ROOT/sandbox_api" "$ROOT/locks" ;; esac
+}
+
 start() {
     local port command settings pid
-    if alive "$1"; then return; fi
+    if alive "$1"; then
+        if [ "$(code_of "$1")" = "$(cat "$RUN/$1.code" 2>/dev/null)" ]; then return; fi
+        say "$1: the code has changed since it was started, so it is started anew"
+        stop "$1"
+    fi
     port="$(port_of "$1")"
     if [ -n "$port" ] && (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
         say "$1: port $port is taken by something that was not started here; stop it, or set $(port_setting_of "$1") to a free port."
@@ -80,6 +88,7 @@ start() {
     env "${settings[@]}" setsid "${command[@]}" >"$RUN/log/$1.log" 2>&1 </dev/null &
     pid=$!
     echo "$pid $(started_at "$pid")" >"$RUN/$1.pid"
+    code_of "$1" >"$RUN/$1.code"
 }
 
 await() {
@@ -106,7 +115,7 @@ stop() { # the whole process group: each service leads one (setsid)
         until_true 5 group_ended "$pid" || kill -KILL -- "-$pid" 2>/dev/null || true
         until_true 5 group_ended "$pid" || die "$1: processes of group $pid are left over."
     fi
-    rm -f "$RUN/$1.pid"
+    rm -f "$RUN/$1.pid" "$RUN/$1.code"
 }
 
 leftovers() { # this lab's containers, and what is mounted under its state

@@ -42,6 +42,8 @@ class House:
         self.root = root
         shutil.copytree(ROOT / "infra", root / "infra", ignore=shutil.ignore_patterns("__pycache__"))
         (root / ".run").mkdir()
+        for part in ("livinglab", "flows", "sandbox_api", "locks"):
+            (root / part).mkdir()
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = int(listener.getsockname()[1])
@@ -97,6 +99,17 @@ def test_up_waits_for_the_answer_and_down_leaves_no_process(house: House) -> Non
     assert not runs(leader)
     assert not runs(child)
     assert house.services("status", "api").stdout == "api: down\n"
+
+
+def test_a_service_that_runs_other_code_than_is_there_is_started_anew(house: House) -> None:
+    house.command(SERVER.format(python=sys.executable))
+    assert house.services("up", "api").returncode == 0
+    before = int(house.seen.read_text().split()[0])
+    (house.root / "livinglab" / "new.py").write_text("pass\n")
+    up = house.services("up", "api")
+    assert (up.returncode, "the code has changed" in up.stderr) == (0, True), up.stderr
+    assert not runs(before)
+    assert runs(int(house.seen.read_text().split()[0]))
 
 
 def test_a_service_that_dies_at_its_start_shows_the_end_of_its_log(house: House) -> None:
