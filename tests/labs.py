@@ -1,9 +1,11 @@
 """A whole lab for tests: real store, real engine, real containers, two parties with keys of their own."""
 
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +15,7 @@ import yaml
 
 from livinglab.bootstrap import open_lab
 from livinglab.domain.plan import Plan
-from livinglab.domain.run import Run
+from livinglab.domain.run import Run, RunState
 from livinglab.domain.sandbox import Role
 from livinglab.evidence.verify import Report, verify
 from livinglab.rehearsal import parties as rehearsal
@@ -102,3 +104,16 @@ class Parties(rehearsal.Parties):
 
     def state(self, run: Run) -> Run:
         return self.lab.runs.get(self.authority, run.id)[0]
+
+
+def assert_a_kill_changes_nothing(parties: Parties, plan: Plan, place: str, roles: Collection[str], dossier: Path) -> None:
+    """A worker is killed at that place; the next one completes the run with PASS, each container was started once, and the dossier holds."""
+    begun, run, home = time.time(), parties.request(plan), parties.lab.settings.home
+    assert work(home, place) == -signal.SIGKILL
+    assert work(home) == 0
+    ended, attempts = parties.lab.runs.get(parties.authority, run.id)
+    assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
+    assert starts(attempts[0].id, begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in roles})
+    report = parties.verified(plan, dossier)
+    assert report.ok, report.problems
+    assert report.facts["attempts"][attempts[0].id]["verdict"] == "PASS"

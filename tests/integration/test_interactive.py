@@ -1,9 +1,6 @@
 """A pilot that is asked step by step, on the real engine: two containers that share a socket and nothing else."""
 
 import json
-import signal
-import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +8,7 @@ import pytest
 
 from livinglab.domain.plan import Plan
 from livinglab.domain.run import Cause, RunState
-from tests.labs import ROOT, Parties, manifest, pilots_archive, starts, work
+from tests.labs import ROOT, Parties, assert_a_kill_changes_nothing, manifest, pilots_archive
 
 pytestmark = pytest.mark.docker
 
@@ -82,13 +79,4 @@ def test_a_pilots_fault_is_named(parties: Parties, name: str, resources: dict[st
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Parties, place: str, tmp_path: Path) -> None:
-    begun, plan = time.time(), plan_of(parties, "honest")
-    run = parties.request(plan)
-    home = parties.lab.settings.home
-    assert work(home, place) == -signal.SIGKILL
-    assert work(home) == 0
-    ended, attempts = parties.lab.runs.get(parties.authority, run.id)
-    assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
-    assert starts(attempts[0].id, begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in ROLES})
-    report = parties.verified(plan, tmp_path / "dossier.zip")
-    assert report.ok, report.problems
+    assert_a_kill_changes_nothing(parties, plan_of(parties, "honest"), place, ROLES, tmp_path / "dossier.zip")

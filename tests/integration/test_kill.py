@@ -1,15 +1,12 @@
 """`kill -9` of the worker between any two side effects, by real process, on the real engine: the run goes on, nothing runs twice."""
 
-import signal
-import time
-from collections import Counter
 from pathlib import Path
 
 import docker
 import pytest
 
 from livinglab.domain.run import RunState
-from tests.labs import Parties, starts, work
+from tests.labs import Parties, assert_a_kill_changes_nothing, work
 
 pytestmark = pytest.mark.docker
 
@@ -39,20 +36,7 @@ def test_the_places_are_all_places(parties: Parties) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Parties, place: str, tmp_path: Path) -> None:
-    begun = time.time()
-    plan = parties.plan()
-    run = parties.request(plan)
-    home = parties.lab.settings.home
-    assert work(home, place) == -signal.SIGKILL
-    assert work(home) == 0
-
-    ended, attempts = parties.lab.runs.get(parties.authority, run.id)
-    assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
-    assert starts(attempts[0].id, begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in JOBS})
-
-    report = parties.verified(plan, tmp_path / "dossier.zip")
-    assert report.ok, report.problems
-    assert report.facts["attempts"][attempts[0].id]["verdict"] == "PASS"
+    assert_a_kill_changes_nothing(parties, parties.plan(), place, JOBS, tmp_path / "dossier.zip")
 
 
 def test_nothing_is_left_behind(parties: Parties) -> None:
