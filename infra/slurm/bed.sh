@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# The Slurm test bed: a small cluster of real parts, each machine a container.
+#
+#   infra/slurm/bed.sh up       controller (slurmctld, slurmdbd, MariaDB, slurmrestd), login node (sshd), two compute nodes (slurmd, Apptainer)
+#   infra/slurm/bed.sh down     all of it away, its scratch too
+#   infra/slurm/bed.sh status   the machines, and what the scheduler says of its nodes
+#
+# What a client needs lies in $STATE: `id_ed25519` (the key of user `lab`), `known_hosts`, and `bed.env` (addresses).
+# The scratch is a volume of the cluster's own; nothing of it is shared with this machine.
+. "$(dirname "$0")/../lib.sh"
+
+BED="${LIVINGLAB_SLURM_BED:-livinglab-slurm}" # the machines' names begin with it: another name is another bed
+STATE="$CACHE/$BED"
+HERE="$ROOT/infra/slurm"
+SUITE=sid # the one suite of Debian that has Slurm and Apptainer
+PACKAGES=slurm-wlm,slurmdbd,slurmrestd,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,munge,mariadb-server,apptainer,squashfuse,fuse2fs,openssh-server
+PACKAGES+=,systemd-standalone-sysusers,python3-minimal,procps,util-linux
+# What a machine of the cluster may do that a container may not: mount, and give jobs their control groups.
+GRANTS=(--cap-add SYS_ADMIN --cap-add SYS_NICE --security-opt seccomp=unconfined --security-opt apparmor=unconfined
+    --security-opt systempaths=unconfined --device /dev/fuse --volume /sys/fs/cgroup:/sys/fs/cgroup)
+
+# The mirror of Debian that this machine itself uses.
+mirror() { { cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | awk '/^(deb|URIs:) / { print $2; exit }'; }
+
+make_root() { # archive
+    apt-config dump | grep -E '^Acquire::(http|https|Retries)' >"$1.conf" || true
+    printf 'Acquire::Check-Valid-Until "false";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\n' >>"$1.conf"
+    mmdebstrap --quiet --variant=minbase --include="$PACKAGES" --aptopt="$1.conf" --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/usr/share/mariadb/*/errmsg.sys.bak' \
+        "$SUITE" "$1.new.tar" "deb $(mirror) $SUITE main"
+    mv "$1.new.tar" "$1"
+    rm -f "$1.conf"
+}
+
+root() {
+    local key archive
+    key="$(printf '%s %s' "$SUITE" "$PACKAGES" | sha256sum | cut -c1-16)"
+    archive="$CACHE/slurm-$key.tar"
+    if [ "$(image_label livinglab/slurm-root livinglab.content)" = "$key" ]; then return; fi
+    [ -s "$archive" ] || as_root env LIVINGLAB_CACHE="$CACHE" "$HERE/bed.sh" archive "$archive"
+    docker import --change "LABEL livinglab.content=$key" "$archive" livinglab/slurm-root >/dev/null
+}
+
+image() {
+    local key="$1"
+    if [ "$(image_label livinglab/slurm livinglab.content)" = "$key" ]; then return; fi
+    root
+    docker_build --label "livinglab.content=$key" --tag livinglab/slurm "$HERE"
+}
+
+machine() { # name, role
+    docker run --detach --name "$BED-$1" --hostname "$1" --network "$BED" --network-alias "$1" --volume "$BED-scratch:/scratch" \
+        --volume "$BED-keys:/etc/bed/keys:ro" --label livinglab.bed="$BED" --label livinglab.content="$KEY" "${GRANTS[@]}" livinglab/slurm \
+        /usr/local/sbin/machine.sh be "$2" >/dev/null
+}
+
+on() { docker exec -i "$BED-$1" "${@:2}"; }
+
+address() { docker inspect --format "{{(index .NetworkSettings.Networks \"$BED\").IPAddress}}" "$BED-$1"; }
+
+# Keys of this bed alone: munge's, the tokens', the login node's own and the client's.
+keys() {
+    mkdir -p "$STATE"
+    rm -f "$STATE"/id_ed25519* "$STATE"/host_key*
+    ssh-keygen -q -t ed25519 -N '' -C lab -f "$STATE/id_ed25519"
+    ssh-keygen -q -t ed25519 -N '' -C login -f "$STATE/host_key"
+    docker run --rm -i --volume "$BED-keys:/keys" livinglab/slurm sh -c 'cd /keys && head -c 128 /dev/urandom >munge && head -c 32 /dev/urandom >jwt && tar -x' \
+        < <(tar -C "$STATE" -c host_key id_ed25519.pub)
+    rm -f "$STATE/host_key"
+}
+
+running() { [ "$(docker ps --quiet --filter "label=livinglab.bed=$BED" --filter "label=livinglab.content=$KEY" | wc -l)" = 4 ] && [ -s "$STATE/bed.env" ]; }
+
+nodes_idle() { [ "$(on ctl sinfo --noheader --Node --partition lab --format '%T' | sort -u)" = idle ]; }
+
+start() {
+    down
+    docker network create "$BED" >/dev/null
+    docker volume create "$BED-scratch" >/dev/null
+    docker volume create "$BED-keys" >/dev/null
+    keys
+    machine ctl ctl
+    machine login login
+    machine c1 compute
+    machine c2 compute
+    until_true 60 on ctl test -e /run/ready || { docker logs "$BED-ctl" >&2; die "the controller of the test bed did not start."; }
+    on ctl machine.sh accounts
+    printf '%s %s\n' "$(address login)" "$(cut -d' ' -f1,2 <"$STATE/host_key.pub")" >"$STATE/known_hosts"
+    until_true 60 nodes_idle || { on ctl sinfo -N -l >&2; die "the nodes of the test bed are not idle."; }
+    printf 'BED=%s\nSSH_HOST=%s\nREST_URL=http://%s:6820\n' "$BED" "$(address login)" "$(address ctl)" >"$STATE/bed.env"
+}
+
+up() {
+    KEY="$(hash_of "$HERE" | cut -c1-16)"
+    if running; then return; fi
+    engine_answers || die "the test bed needs a Docker Engine, and none answers; \`make setup\` starts one."
+    step "image of the Slurm test bed" image "$KEY"
+    step "Slurm test bed (controller, login node, two compute nodes)" start
+}
+
+down() {
+    local left
+    left="$(docker ps --all --quiet --filter "label=livinglab.bed=$BED")"
+    # shellcheck disable=SC2086 # one word each
+    [ -z "$left" ] || docker rm --force --volumes $left >/dev/null
+    docker network rm "$BED" >/dev/null 2>&1 || true
+    docker volume rm "$BED-scratch" "$BED-keys" >/dev/null 2>&1 || true
+    rm -f "$STATE/bed.env"
+}
+
+status() {
+    docker ps --all --filter "label=livinglab.bed=$BED" --format '{{.Names}}  {{.Status}}'
+    on ctl sinfo --Node --long
+}
+
+case "${1:-}" in
+up | down) with_lock "$CACHE/$BED.lock" "$1" ;;
+status) status ;;
+archive) make_root "$2" ;;
+*) die "usage: bed.sh up|down|status" ;;
+esac

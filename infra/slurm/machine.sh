@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Inside a machine of the test bed: start or stop its services. machine.sh be ROLE (as the container's first process) |
+# start SERVICE | stop SERVICE | accounts. Roles: ctl (controller, accounting, REST), login, compute.
+set -euo pipefail
+
+until_true() { # seconds, command…
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || { echo "machine.sh: gave up waiting for: $*" >&2; return 1; }
+        sleep 0.05
+    done
+}
+
+prepare() { # role
+    install -d -o munge /run/munge
+    install -d -o slurm /run/slurm /var/spool/slurmctld
+    install -d /run/sshd /var/spool/slurmd
+    install -d -o mysql /run/mysqld /run/mariadbd
+    install -d -m 1777 /scratch
+    install -o munge -m 400 /etc/bed/keys/munge /etc/munge/munge.key
+    case "$1" in
+    ctl) install -o slurm -m 400 /etc/bed/keys/jwt /var/spool/slurmctld/jwt.key ;;
+    login)
+        install -m 400 /etc/bed/keys/host_key /etc/ssh/ssh_host_ed25519_key
+        install -d -o lab -m 700 /home/lab/.ssh
+        install -o lab -m 600 /etc/bed/keys/id_ed25519.pub /home/lab/.ssh/authorized_keys
+        ;;
+    esac
+}
+
+start() {
+    case "$1" in
+    munged) runuser -u munge -- munged ;;
+    mariadb)
+        mariadbd --user=mysql --skip-networking --innodb-flush-log-at-trx-commit=0 --innodb-log-file-size=32M >/var/log/mariadb.log 2>&1 &
+        until_true 30 mariadb -e 'select 1'
+        mariadb -e 'create database if not exists slurm_acct_db; create user if not exists slurm@localhost identified via unix_socket;
+                    grant all on slurm_acct_db.* to slurm@localhost'
+        ;;
+    slurmdbd)
+        runuser -u slurm -- slurmdbd
+        until_true 30 bash -c 'exec 9<>/dev/tcp/ctl/6819'
+        ;;
+    slurmctld)
+        runuser -u slurm -- slurmctld
+        until_true 30 scontrol ping
+        ;;
+    slurmrestd) # as a user who is nobody else: it may do nothing but pass on what a token allows
+        SLURM_JWT=daemon setsid runuser -u restd -- slurmrestd -a rest_auth/jwt 0.0.0.0:6820 >/var/log/slurmrestd.log 2>&1 </dev/null &
+        until_true 30 bash -c 'exec 9<>/dev/tcp/127.0.0.1/6820'
+        ;;
+    slurmd) slurmd ;;
+    sshd) /usr/sbin/sshd ;;
+    *) echo "machine.sh: no service $1" >&2; return 2 ;;
+    esac
+}
+
+stop() {
+    local pids
+    pids="$(pgrep -x "$1" || pgrep -x mariadbd)" || return 0
+    kill $pids
+    until_true 30 bash -c "! pgrep -x $1"
+}
+
+# Who may compute here, and how: the lab's account, another one, and two classes of service.
+accounts() {
+    sacctmgr --immediate --quiet add cluster bed || true
+    sacctmgr --immediate --quiet add qos scavenge set Preempt= Priority=0 || true
+    sacctmgr --immediate --quiet modify qos normal set Preempt=scavenge Priority=100
+    sacctmgr --immediate --quiet add account pilots,others Description=bed Organization=bed || true
+    sacctmgr --immediate --quiet add user lab Account=pilots DefaultAccount=pilots QOS=normal,scavenge || true
+    sacctmgr --immediate --quiet add user other Account=others DefaultAccount=others || true
+}
+
+be() {
+    local services service
+    case "$1" in
+    ctl) services="mariadb slurmdbd slurmctld slurmrestd" ;;
+    login) services="sshd" ;;
+    compute) services="slurmd" ;;
+    esac
+    prepare "$1"
+    start munged
+    for service in $services; do start "$service"; done
+    touch /run/ready
+    sleep infinity &
+    wait # what daemons leave behind is reaped here
+}
+
+"$@"
