@@ -171,6 +171,8 @@ class Observation(Frozen):
     exit_code: int | None = None
     limit: Limit | None = None
     """The limit that ended it, where one did."""
+    advice: str = ""
+    """For people: what the backend's reason means, and what to do about it."""
 
 
 class OutputFile(Frozen):

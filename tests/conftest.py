@@ -1,6 +1,6 @@
 """What every test may rely on: required services, a clean environment, seeded examples.
 
-`--require browser,docker,dockerd,gvisor,postgres,prefect,mlflow`: a test that is marked with one of these skips, with the reason, where the service
+`--require browser,docker,dockerd,gvisor,postgres,prefect,slurm,mlflow`: a test that is marked with one of these skips, with the reason, where the service
 is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
 """
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.fixtures.available import SERVICES, why_missing
 
-pytest_plugins = ["tests.fixtures.browser", "tests.fixtures.engine", "tests.fixtures.postgres", "tests.fixtures.servers"]
+pytest_plugins = ["tests.fixtures.browser", "tests.fixtures.engine", "tests.fixtures.postgres", "tests.fixtures.servers", "tests.fixtures.slurm"]
 
 HOME = pytest.StashKey[Path]()
 REQUIRED = pytest.StashKey[frozenset[str]]()

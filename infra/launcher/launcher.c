@@ -5,16 +5,19 @@
  * nonce, which stands in this process's argument vector and is gone once the command has been executed; so nobody who
  * runs later can write such a line.
  *
- *   livinglab-launcher --nonce HEX --expect NAME=VALUE ... [--hidden NAME ...] -- COMMAND [ARGUMENT ...]
+ *   livinglab-launcher --nonce HEX --expect NAME=VALUE ... [--hidden NAME ...] [--rlimit pids] [--wait] -- COMMAND [ARGUMENT ...]
  *
  * NAME=VALUE: uid, gid, memory (bytes), cpu (thousandths of a core), pids, writable and readable (mount points, separated by ':').
  * --hidden names a property that this runtime is known to hide from inside; not seeing it is then reported, not refused.
+ * --rlimit pids: where no control group bounds the processes, they are bounded here, and the finding names that weaker witness.
+ * --wait: before the command is executed, standard input must end: whoever holds its other end looks from outside meanwhile.
  *
  * Exit codes of its own: 97 a demand does not hold, 98 misuse, 99 the command cannot be executed.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -133,14 +136,16 @@ static bool may_be_hidden(const char *property) {
 }
 
 /* One finding. `seen` NULL: it cannot be seen from inside. */
-static void finding(const char *property, const char *demanded, const char *seen, bool holds) {
+static void finding_by(const char *witness, const char *property, const char *demanded, const char *seen, bool holds) {
     put(findings++ ? ",{\"property\":" : "{\"property\":");
     put_string(property);
     put(",\"demanded\":"); put_string(demanded);
     put(",\"seen\":"); put_string(seen ? seen : "not visible");
-    put(",\"witness\":\"probe\",\"holds\":%s}", seen && holds ? "true" : "false");
+    put(",\"witness\":\"%s\",\"holds\":%s}", witness, seen && holds ? "true" : "false");
     if (!(seen ? holds : may_be_hidden(property))) failed++;
 }
+
+static void finding(const char *property, const char *demanded, const char *seen, bool holds) { finding_by("probe", property, demanded, seen, holds); }
 
 /* --- looking -------------------------------------------------------------------------------------------------------- */
 
@@ -153,12 +158,78 @@ static bool read_file(const char *path, char *buffer, size_t size) {
     return true;
 }
 
-/* The first of two files that is there, as a number; -1: neither; INT64_MAX: "max" or a number that is none. */
-static int64_t read_limit(const char *v1, const char *v2) {
+#define CG "/sys/fs/cgroup/"
+#define NONE (-1) /* nothing of the kind is to be seen */
+
+/* What a control group's file limits to; INT64_MAX where it does not. */
+typedef int64_t reader(const char *path);
+
+static int64_t read_number(const char *path) {
     char text[64];
-    if (!read_file(v2, text, sizeof text) && !read_file(v1, text, sizeof text)) return -1;
-    if (!isdigit((unsigned char)text[0])) return text[0] == '-' ? -2 : INT64_MAX;
-    return strtoll(text, NULL, 10);
+    if (!read_file(path, text, sizeof text)) return NONE;
+    return isdigit((unsigned char)text[0]) ? strtoll(text, NULL, 10) : INT64_MAX;
+}
+
+/* Thousandths of a core, of version 1's two files or version 2's one. */
+static int64_t read_quota(const char *path) {
+    char text[64], other[4096], *end;
+    if (!read_file(path, text, sizeof text)) return NONE;
+    if (!isdigit((unsigned char)text[0])) return INT64_MAX;
+    int64_t quota = strtoll(text, &end, 10), period = strtoll(end, NULL, 10);
+    const char *slash = strrchr(path, '/');
+    if (!strcmp(slash, "/cpu.cfs_quota_us")) {
+        snprintf(other, sizeof other, "%.*s/cpu.cfs_period_us", (int)(slash - path), path);
+        period = read_number(other);
+    }
+    return period > 0 ? quota * 1000 / period : INT64_MAX;
+}
+
+/* How many there are in a list like 0-3,8. */
+static int64_t read_list(const char *path) {
+    char text[4096];
+    if (!read_file(path, text, sizeof text)) return NONE;
+    int64_t count = 0;
+    for (char *p = text; isdigit((unsigned char)*p); p += *p == ',') {
+        long first = strtol(p, &p, 10), last = *p == '-' ? strtol(p + 1, &p, 10) : first;
+        count += last - first + 1;
+    }
+    return count ? count : INT64_MAX;
+}
+
+/* The path of our own control group under a controller (version 1) or of all (version 2), as far as it is told. */
+static bool own_group(const char *controller, char *out, size_t size) {
+    char text[8192];
+    if (!read_file("/proc/self/cgroup", text, sizeof text)) return false;
+    for (char *save, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
+        if (!path) continue;
+        *path++ = 0;
+        bool ours = !*controller && !names[1]; /* version 2's line names none */
+        for (char *rest, *name = strtok_r(names + 1, ",", &rest); name && *controller; name = strtok_r(NULL, ",", &rest)) ours = ours || !strcmp(name, controller);
+        if (ours) { snprintf(out, size, "%s", path); return true; }
+    }
+    return false;
+}
+
+/* The least that `file` limits to in our control group and in those that it lies in, as far as they can be seen. A container
+ * that has a view of its own sees its own group as the root; one that has not finds it by its path. */
+static int64_t least_of(const char *folder, const char *controller, const char *file, reader *read) {
+    char group[2048] = "", path[4096];
+    int64_t least = NONE;
+    if (!own_group(controller, group, sizeof group)) group[0] = 0;
+    for (;;) {
+        char *last = strrchr(group, '/');
+        snprintf(path, sizeof path, CG "%s%s/%s", folder, last && !last[1] ? "" : group, file);
+        int64_t here = read(path);
+        if (here != NONE && (least == NONE || here < least)) least = here;
+        if (!last) return least;
+        *last = 0;
+    }
+}
+
+static int64_t least(const char *controller, const char *v1, const char *v2, reader *read) {
+    int64_t old = v1 ? least_of(controller, controller, v1, read) : NONE, new = v2 ? least_of("", "", v2, read) : NONE;
+    return old == NONE || (new != NONE && new < old) ? new : old;
 }
 
 static char status[8192];
@@ -221,16 +292,19 @@ static bool in_list(const char *list, const char *item) {
     return false;
 }
 
-/* Engines mask files of /proc by mounting /dev/null over them: writable, and no place to put anything. */
-static bool is_null_device(const char *path) {
+/* null, zero, full, random, urandom, and a process's own terminal: writable, and no place to put anything. Engines also mask
+ * files of /proc by mounting /dev/null over them. */
+static bool is_harmless_device(const char *path) {
     struct stat st;
-    return !stat(path, &st) && S_ISCHR(st.st_mode) && major(st.st_rdev) == 1 && minor(st.st_rdev) == 3;
+    if (stat(path, &st) || !S_ISCHR(st.st_mode)) return false;
+    unsigned kind = major(st.st_rdev), which = minor(st.st_rdev);
+    return (kind == 1 && (which == 3 || which == 5 || which == 7 || which == 8 || which == 9)) || (kind == 5 && which == 0);
 }
 
 /* Where a runtime mounts something of its own: read-only, or not for us to write to. What only looks like it is none. */
 static bool is_the_runtimes(const char *point, const char *kind, bool read_only) {
     static const char *below[] = {"/proc/", "/sys/"}, *kinds[] = {"proc ", "sysfs ", "tmpfs ", "cgroup ", "cgroup2 "};
-    if (!strcmp(point, "/") || is_null_device(point)) return true; /* the root has a finding of its own */
+    if (!strcmp(point, "/") || is_harmless_device(point)) return true; /* the root has a finding of its own */
     if (in_list("/dev/mqueue", point)) return !strncmp(kind, "mqueue ", 7);
     if (in_list("/etc/hosts:/etc/hostname:/etc/resolv.conf:/.livinglab/launcher", point)) return read_only;
     bool known = in_list("/proc:/sys:/dev:/dev/pts:/sys/fs/cgroup", point);
@@ -296,43 +370,56 @@ static void look_at_privileges(void) {
     finding("seccomp", "2 (filter)", seccomp, seccomp && !strcmp(seccomp, "2"));
 }
 
-#define CG "/sys/fs/cgroup/"
-
-static void look_at_limits(const char *memory, const char *cpu, const char *pids) {
-    char seen[160];
-    int64_t limit = read_limit(CG "memory/memory.limit_in_bytes", CG "memory.max");
-    int64_t both = read_limit(CG "memory/memory.memsw.limit_in_bytes", "/nowhere"), swap = read_limit("/nowhere", CG "memory.swap.max");
-    char swaps[1024] = "";
+static void look_at_memory(const char *memory) {
+    char seen[160], swaps[1024] = "";
+    int64_t limit = least("memory", "memory.limit_in_bytes", "memory.max", read_number), asked = strtoll(memory, NULL, 10);
+    int64_t both = least("memory", "memory.memsw.limit_in_bytes", NULL, read_number), swap = least("memory", NULL, "memory.swap.max", read_number);
     bool no_swap_device = read_file("/proc/swaps", swaps, sizeof swaps) && !(strchr(swaps, '\n') && strchr(swaps, '\n')[1]);
-    int64_t asked = strtoll(memory, NULL, 10);
-    bool no_swap = both >= 0 ? both <= asked : swap >= 0 ? swap == 0 : no_swap_device;
+    bool no_swap = (both >= 0 && both <= asked) || swap == 0 || no_swap_device;
     snprintf(seen, sizeof seen, "%lld bytes, swap %s", (long long)limit, no_swap ? "none" : "beyond it");
     finding("memory", memory, limit >= 0 ? seen : NULL, limit <= asked && no_swap);
+}
 
-    int64_t quota = read_limit(CG "cpu/cpu.cfs_quota_us", "/nowhere"), period = read_limit(CG "cpu/cpu.cfs_period_us", "/nowhere");
-    char text[64];
-    if (quota == -1 && read_file(CG "cpu.max", text, sizeof text)) {
-        char *end;
-        quota = isdigit((unsigned char)text[0]) ? strtoll(text, &end, 10) : -2;
-        period = quota >= 0 ? strtoll(end, NULL, 10) : 1;
+/* A quota, or else a set of whole cores: of those there may be as many as the demand has, rounded up. */
+static void look_at_cpu(const char *cpu) {
+    char seen[160];
+    int64_t quota = least("cpu", "cpu.cfs_quota_us", "cpu.max", read_quota), asked = strtoll(cpu, NULL, 10);
+    if (quota >= 0 && quota <= asked + 1) {
+        snprintf(seen, sizeof seen, "%lld thousandths of a core", (long long)quota);
+        finding("cpu", cpu, seen, true);
+        return;
     }
-    int64_t thousandths = quota >= 0 && period > 0 ? quota * 1000 / period : INT64_MAX;
-    snprintf(seen, sizeof seen, "%lld/%lld us", (long long)quota, (long long)period);
-    finding("cpu", cpu, quota == -1 ? NULL : seen, thousandths <= strtoll(cpu, NULL, 10) + 1);
+    int64_t cores = least("cpuset", "cpuset.cpus", "cpuset.cpus.effective", read_list);
+    bool known = quota != NONE || cores != NONE;
+    if (cores != NONE && cores != INT64_MAX) snprintf(seen, sizeof seen, "a set of %lld cores, no quota within the demand", (long long)cores);
+    else snprintf(seen, sizeof seen, "%lld thousandths of a core", (long long)quota);
+    finding("cpu", cpu, known ? seen : NULL, cores != NONE && cores <= (asked + 999) / 1000);
+}
 
-    int64_t most = read_limit(CG "pids/pids.max", CG "pids.max");
+static void look_at_pids(const char *pids, bool bound_here) {
+    char seen[64];
+    int64_t most = least("pids", "pids.max", "pids.max", read_number), asked = strtoll(pids, NULL, 10);
+    if (bound_here && (most == NONE || most > asked)) {
+        struct rlimit limit = {(rlim_t)asked, (rlim_t)asked};
+        bool holds = asked > 0 && !setrlimit(RLIMIT_NPROC, &limit) && !getrlimit(RLIMIT_NPROC, &limit) && limit.rlim_max == (rlim_t)asked;
+        snprintf(seen, sizeof seen, "%lld", (long long)limit.rlim_max);
+        finding_by("rlimit", "pids", pids, seen, holds);
+        return;
+    }
     snprintf(seen, sizeof seen, "%lld", (long long)most);
-    finding("pids", pids, most >= 0 ? seen : NULL, most <= strtoll(pids, NULL, 10));
+    finding("pids", pids, most >= 0 ? seen : NULL, most <= asked);
 }
 
 static void look_at_environment(void) {
-    static const char *harmless[] = {"PATH", "HOSTNAME", "HOME", "TERM", "container", NULL};
+    static const char *harmless[] = {"PATH", "HOSTNAME", "HOME", "TERM", "container", "PWD", "LANG", "PS1", "PROMPT_COMMAND", "LD_LIBRARY_PATH", NULL};
+    static const char *prefixes[] = {"APPTAINER_", "SINGULARITY_", NULL};
     char seen[1024] = "";
     bool holds = true;
     for (char **e = environ; *e; e++) {
         size_t n = strcspn(*e, "=");
         bool known = false;
         for (const char **h = harmless; *h; h++) known = known || (strlen(*h) == n && !strncmp(*h, *e, n));
+        for (const char **p = prefixes; *p; p++) known = known || !strncmp(*p, *e, strlen(*p));
         if (!known) holds = false;
         size_t at = strlen(seen); /* names only: a value might be a secret */
         snprintf(seen + at, sizeof seen - at, "%s%.*s", at ? " " : "", (int)n, *e);
@@ -363,6 +450,16 @@ static size_t parse_nonce(const char *hex, uint8_t *key, size_t most) {
     return n / 2;
 }
 
+/* Until the other end of standard input is closed; the command gets an empty one. */
+static void wait_for_the_word(void) {
+    char byte;
+    ssize_t n;
+    while ((n = read(STDIN_FILENO, &byte, 1)) > 0 || (n < 0 && errno == EINTR)) {}
+    int null = open("/dev/null", O_RDONLY);
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0) exit(REFUSED);
+    if (null != STDIN_FILENO) close(null);
+}
+
 static void write_all(const char *text, size_t size) {
     while (size) {
         ssize_t n = write(STDOUT_FILENO, text, size);
@@ -386,10 +483,16 @@ int main(int argc, char **argv) {
     static const char *names[] = {"uid", "gid", "memory", "cpu", "pids", "writable", "readable"};
     const char *values[7] = {0}, *nonce = NULL;
     uint8_t key[64];
+    bool bound_here = false, wait = false;
     int i = 1;
     for (; i < argc && strcmp(argv[i], "--"); i++) {
+        if (!strcmp(argv[i], "--wait")) { wait = true; continue; }
         if (i + 1 >= argc) misuse("no value after ", argv[i]);
         if (!strcmp(argv[i], "--nonce")) nonce = argv[++i];
+        else if (!strcmp(argv[i], "--rlimit")) {
+            if (strcmp(argv[++i], "pids")) misuse("no limit of its own for ", argv[i]);
+            bound_here = true;
+        }
         else if (!strcmp(argv[i], "--hidden")) {
             if (hidden_count == 16) misuse("too many ", argv[i]);
             hidden[hidden_count++] = argv[++i];
@@ -415,11 +518,14 @@ int main(int argc, char **argv) {
     look_at_mounts(values[5], values[6]);
     look_at_user(values[0], values[1]);
     look_at_privileges();
-    look_at_limits(values[2], values[3], values[4]);
+    look_at_memory(values[2]);
+    look_at_cpu(values[3]);
+    look_at_pids(values[4], bound_here);
     look_at_environment();
     put("]}");
     write_report(key, key_size);
     if (failed) return REFUSED;
+    if (wait) wait_for_the_word();
 
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);

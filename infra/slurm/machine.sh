@@ -18,6 +18,7 @@ prepare() { # role
     install -d /run/sshd /var/spool/slurmd
     install -d -o mysql /run/mysqld /run/mariadbd
     install -d -m 1777 /scratch
+    chmod 666 /dev/fuse # as everywhere: who may mount what is asked elsewhere
     install -o munge -m 400 /etc/bed/keys/munge /etc/munge/munge.key
     case "$1" in
     ctl) install -o slurm -m 400 /etc/bed/keys/jwt /var/spool/slurmctld/jwt.key ;;

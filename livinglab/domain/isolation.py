@@ -20,6 +20,8 @@ class Resources(Frozen):
 
     memory: int = Field(default=1 << 30, ge=32 << 20, le=1 << 40)
     cpus: float = Field(default=1.0, gt=0, le=256)
+    gpus: int = Field(default=0, ge=0, le=64, exclude_if=lambda gpus: not gpus)
+    """Left out where none is asked for."""
     pids: int = Field(default=128, ge=8, le=65_536)
     wall_seconds: float = Field(default=600, gt=0, le=7 * 86_400)
     output_bytes: int = Field(default=64 << 20, ge=1 << 16, le=1 << 40)

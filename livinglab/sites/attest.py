@@ -17,24 +17,35 @@ REFUSED, MISUSED, NOT_EXECUTED = 97, 98, 99
 """The launcher's own exit codes. They mean something only where its report says the same."""
 
 SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - mount points inside the container
+RUNTIMES_SCRATCH: tuple[tuple[str, ...], ...] = ((), ("/dev",))
+"""What runtimes let a container write to besides: Apptainer's `/dev` is the container's own, in memory and small."""
 DEMANDED: tuple[Property, ...] = (
     "network", "root", "mounts", "user", "capabilities", "no_new_privileges", "seccomp", "memory", "cpu", "pids", "environment")  # fmt: skip
 
 
-def launcher_command(spec: JobSpec, container: ContainerSpec) -> list[str]:
-    """Argv of the container's first process: the demands of profile and limits, the nonce, then the command."""
+def launcher_command(spec: JobSpec, container: ContainerSpec, *, scratch: tuple[str, ...] = (), wait: bool = False) -> list[str]:
+    """Argv of the container's first process: the demands of profile and limits, the nonce, then the command.
+
+    Args:
+        scratch: what the runtime lets a container write to besides `SCRATCH`; one of `RUNTIMES_SCRATCH`.
+        wait: standard input must end before the command is executed, so that the site can look from outside meanwhile.
+    """
     command = [LAUNCHER, "--nonce", spec.nonce]
-    for name, value in _demands(spec, container).items():
+    for name, value in _demands(spec, container, scratch).items():
         command += ["--expect", f"{name}={value}"]
     for name, witnesses in sorted(spec.profile.witnesses.items()):
         if "engine" in witnesses:
             command += ["--hidden", name]
+    if "rlimit" in spec.profile.witnesses.get("pids", ()):
+        command += ["--rlimit", "pids"]
+    if wait:
+        command.append("--wait")
     return [*command, "--", *container.argv]
 
 
-def _demands(spec: JobSpec, container: ContainerSpec) -> dict[str, int | str]:
+def _demands(spec: JobSpec, container: ContainerSpec, scratch: tuple[str, ...] = ()) -> dict[str, int | str]:
     resources, profile = container.resources, spec.profile
-    writable = [m.target for m in container.mounts if not m.read_only] + list(SCRATCH)
+    writable = [*(m.target for m in container.mounts if not m.read_only), *SCRATCH, *scratch]
     return {"uid": profile.uid, "gid": profile.gid, "memory": resources.memory, "cpu": round(resources.cpus * 1000), "pids": resources.pids,
             "writable": ":".join(writable), "readable": ":".join(m.target for m in container.mounts if m.read_only)}  # fmt: skip
 
@@ -80,8 +91,9 @@ def attest(profile: IsolationProfile, spec: JobSpec, line: bytes | None, site_vi
 def _compare_demands(spec: JobSpec, report: ProbeReport) -> list[str]:
     """The probe must have been asked for what this job demands, not for less. In a job of several containers, for one of theirs."""
     asked = {f.property: f.demanded for f in report.findings}
-    mine = [{"user": f"{spec.profile.uid}:{spec.profile.gid}", **{name: str(_demands(spec, c)[name]) for name in ("memory", "cpu", "pids")},
-             "mounts": "writable {writable}, readable {readable}".format_map(_demands(spec, c))} for c in spec.containers]  # fmt: skip
+    possible = [_demands(spec, c, scratch) for c in spec.containers for scratch in RUNTIMES_SCRATCH]
+    mine = [{"user": f"{spec.profile.uid}:{spec.profile.gid}", **{name: str(demands[name]) for name in ("memory", "cpu", "pids")},
+             "mounts": "writable {writable}, readable {readable}".format_map(demands)} for demands in possible]  # fmt: skip
     if any(all(asked.get(name) == value for name, value in demands.items()) for demands in mine):  # type: ignore[call-overload]
         return []
     return ["the probe was asked for something else than this job demands"]
@@ -96,6 +108,8 @@ def _judge_report(profile: IsolationProfile, report: ProbeReport, outside: dict[
         found = inside.get(name, [])
         if len(found) != 1:
             reasons.append(f"the probe reports {name} {len(found)} times")
+        elif found[0].witness != "probe" and found[0].witness not in profile.witnesses.get(name, ()):
+            reasons.append(f"{name} is witnessed by {found[0].witness} only, which the profile does not accept")
         elif not found[0].holds:
             witness = outside.get(name)
             hidden = found[0].seen == "not visible"

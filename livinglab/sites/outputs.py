@@ -4,8 +4,11 @@ import hashlib
 import os
 import re
 import stat
+import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from livinglab.domain.errors import Invalid
 from livinglab.domain.isolation import Resources
@@ -47,6 +50,56 @@ def copy_outputs(source: Path, target: Path, limits: Resources) -> tuple[OutputF
         os.close(descriptor)
 
 
+def unpack_outputs(archive: Path, target: Path, limits: Resources) -> tuple[OutputFile, ...]:
+    """As `copy_outputs`, from a tar archive of them. It is read once, and nothing in it is believed but what it is.
+
+    Raises:
+        Invalid: as `copy_outputs`; or the archive was cut at its limit, so that the outputs were longer than allowed.
+    """
+    budget, files = _Budget(limits.output_bytes, limits.output_files), []
+    try:
+        with tarfile.open(archive, mode="r:") as tar:
+            for member in _members(tar):
+                path = member.name.removeprefix("./")
+                _check_member(member, path)
+                if member.isdir():
+                    (target / path).mkdir(exist_ok=True)
+                    continue
+                budget.take(member.size, path)
+                stream = tar.extractfile(member)
+                assert stream is not None  # noqa: S101 - a regular file
+                file = _keep(stream, target / path, path, member.size)  # type: ignore[arg-type]
+                if file.size != member.size:
+                    raise tarfile.ReadError(path)
+                files.append(file)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        msg = "the outputs could not be brought away whole: they are larger than the limit allows, or their names cannot be used."
+        raise Invalid(msg) from error
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """One after the other, none of them kept."""
+    while member := tar.next():
+        tar.members = []  # type: ignore[attr-defined] # else it keeps them all
+        if member.name not in (".", "./"):
+            yield member
+
+
+def _check_member(member: tarfile.TarInfo, path: str) -> None:
+    parts = path.split("/")
+    if not all(_NAME.fullmatch(part) for part in parts):
+        msg = f"the name {path!r} is not one of letters, digits, '.', '_' and '-'."
+        raise Invalid(msg)
+    if len(parts) > _MAX_DEPTH + 1 or (member.isdir() and len(parts) > _MAX_DEPTH):
+        msg = f"{path!r} lies deeper than {_MAX_DEPTH} folders."
+        raise Invalid(msg)
+    if not (member.isdir() or (member.isreg() and not member.issparse())):
+        kind = "a symbolic link" if member.issym() else "not a plain file"
+        msg = f"{path!r} is {kind}; only plain files are taken."
+        raise Invalid(msg)
+
+
 def _copy_folder(folder: int, target: Path, prefix: str, budget: _Budget, depth: int) -> list[OutputFile]:
     files: list[OutputFile] = []
     for name in sorted(os.listdir(folder)):
@@ -83,10 +136,14 @@ def _copy_file(folder: int, name: str, target: Path, path: str, budget: _Budget)
             msg = f"{path!r} is not a plain file; only plain files are taken."
             raise Invalid(msg)
         budget.take(status.st_size, path)
-        hasher, size = hashlib.sha256(), 0
-        with target.open("xb") as copy:
-            while size < status.st_size and (chunk := stream.read(min(_CHUNK, status.st_size - size))):
-                hasher.update(chunk)
-                copy.write(chunk)
-                size += len(chunk)
+        return _keep(stream, target, path, status.st_size)
+
+
+def _keep(stream: BinaryIO, target: Path, path: str, most: int) -> OutputFile:
+    hasher, size = hashlib.sha256(), 0
+    with target.open("xb") as copy:
+        while size < most and (chunk := stream.read(min(_CHUNK, most - size))):
+            hasher.update(chunk)
+            copy.write(chunk)
+            size += len(chunk)
     return OutputFile(path=path, size=size, digest="sha256:" + hasher.hexdigest())

@@ -67,10 +67,7 @@ class Staging:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f"{area}.", dir=folder.parent))
         for name, source in files.items():
-            if not name or name.startswith("/") or ".." in name.split("/"):
-                msg = f"{name!r} leads out of its area."
-                raise Invalid(msg)
-            target = fresh / name
+            target = fresh / check_name(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             _place(source, target)
         for path in (fresh, *(p for p in fresh.rglob("*") if p.is_dir())):
@@ -144,6 +141,14 @@ class Staging:
         """Everything of an attempt. Its volumes must have been unmounted."""
         shutil.rmtree(self.folder(attempt), ignore_errors=True)
         (self.root / "locks" / f"attempt-{attempt}").unlink(missing_ok=True)
+
+
+def check_name(name: str) -> str:
+    """The name of a file that is pushed; `Invalid` if it leads out of its area."""
+    if not name or name.startswith("/") or ".." in name.split("/") or "\n" in name or "\\" in name:
+        msg = f"{name!r} leads out of its area."
+        raise Invalid(msg)
+    return name
 
 
 def _same(one: Path, other: Path) -> bool:

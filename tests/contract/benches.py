@@ -1,4 +1,4 @@
-"""The benches on which the conformance suite is run: a site in memory, and a real Docker Engine."""
+"""The benches on which the conformance suite is run: a site in memory, a real Docker Engine, a real Slurm cluster."""
 
 import secrets
 import time
@@ -16,6 +16,12 @@ from livinglab.bootstrap import SystemClock
 from livinglab.domain.isolation import IsolationProfile
 from livinglab.domain.run import JobKey
 from livinglab.sites.docker import DockerSite
+from livinglab.sites.slurm.cli import CommandControl
+from livinglab.sites.slurm.config import SlurmSettings
+from livinglab.sites.slurm.control import Control
+from livinglab.sites.slurm.observing import NOT_OURS
+from livinglab.sites.slurm.shell import Shell
+from livinglab.sites.slurm.site import SlurmSite
 from livinglab.testing.fakes import Backend, FakeClock, FakeSite
 from livinglab.testing.scripts import FAKE, PYTHON, Behaviour
 from tests.labs import ROOT, pilots_archive
@@ -122,6 +128,68 @@ class DockerBench:
         for container in left:
             self.site._engine.remove_container(container["Id"], force=True)
         assert not left, left
+
+
+class SlurmBench:
+    """A lab of its own on the shared test bed; `close` removes all of it.
+
+    Args:
+        shell: how the cluster is reached.
+        nowhere: the same way, to where nobody answers.
+    """
+
+    def __init__(self, folder: Path, artifacts: FileArtifacts, image: str, shell: Shell, nowhere: Shell, control: Control | None = None) -> None:
+        self.root = folder
+        self.folder = folder / "scratch"
+        self.folder.mkdir(parents=True)
+        self.artifacts, self.image, self.shell, self.nowhere, self.control = artifacts, image, shell, nowhere, control
+        self.profile = IsolationProfile.model_validate({"witnesses": {"pids": ["rlimit"]}})
+        self.instance = f"test{secrets.token_hex(3)}"
+        data = folder / "data"
+        data.mkdir()
+        (data / "a.txt").write_bytes(b"data")
+        self.dataset = FileVault(folder / "vault").add(data).digest
+        self.site = self.again()
+        # The same image is not built once per test: its file is linked from where another test left it.
+        self.shell.run('mkdir -p "$1/images" /scratch/built; ln /scratch/built/* "$1/images/" 2>/dev/null || true', str(self.site.layout.root))
+
+    def argv(self, behaviour: Behaviour) -> tuple[str, ...]:
+        return ("python3", "-c", PYTHON[behaviour])
+
+    def again(self) -> SlurmSite:
+        return self._site("work", self.shell)
+
+    def stranger(self) -> SlurmSite:
+        return self._site("stranger", self.shell)
+
+    def _site(self, work: str, shell: Shell) -> SlurmSite:
+        settings = SlurmSettings(scratch=Path("/scratch"), partition="lab")
+        control = self.control if self.control and shell is self.shell else CommandControl(shell, settings)
+        return SlurmSite(name="cluster", instance=self.instance, root=self.root / work, vault=self.root / "vault", launcher=LAUNCHER,
+                         images=OciImages(self.artifacts), artifacts=self.artifacts, clock=SystemClock(), settings=settings, shell=shell,
+                         control=control)  # fmt: skip
+
+    @contextmanager
+    def away(self) -> Iterator[SlurmSite]:
+        yield self._site("work", self.nowhere)
+
+    def lose(self, key: JobKey) -> None:
+        name = self.site.layout.job(key)
+        self.shell.run('scancel --me --name="$2"; rm -rf "$1/jobs/$2"', str(self.site.layout.root), name)
+
+    def pass_time(self, seconds: float) -> None:
+        """The cluster's clock is the machine's: the suite's own waiting is enough."""
+
+    def times_started(self, key: JobKey) -> int | None:
+        lines = self.site._control.queue()
+        return sum(line.name == self.site.layout.job(key) and line.exit_code != NOT_OURS for line in lines)
+
+    def close(self) -> None:
+        self.shell.run('ln "$1"/images/*.sif "$1"/images/*.sha256 /scratch/built/ 2>/dev/null || true', str(self.site.layout.root))
+        for site in (self.site, self.stranger()):
+            for key in site.owned():
+                site.release(key.attempt)
+            self.shell.run('rm -rf "$1"', str(site.layout.root))
 
 
 def python_image(folder: Path) -> tuple[FileArtifacts, str]:

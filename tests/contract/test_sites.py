@@ -7,9 +7,11 @@ import pytest
 
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.isolation import IsolationProfile
+from livinglab.sites.slurm.shell import local_shell
 from livinglab.testing.bench import Bench
 from livinglab.testing.conformance import SiteConformance
-from tests.contract.benches import DockerBench, FakeBench, python_image
+from tests.contract.benches import DockerBench, FakeBench, SlurmBench, python_image
+from tests.fixtures.slurm import SlurmBed
 
 
 class TestFakeSite(SiteConformance):
@@ -47,3 +49,14 @@ class TestDockerSiteWithGvisor(SiteConformance):
 
     @pytest.mark.skip(reason="gVisor keeps a container's sockets to itself (unless told `--host-uds=all`), so a pair cannot meet")
     def test_two_containers_share_a_socket_and_an_end(self, bench: Bench) -> None: ...
+
+
+@pytest.mark.slurm
+class TestSlurmSite(SiteConformance):
+    """By the command line, as on the login node itself."""
+
+    @pytest.fixture
+    def bench(self, tmp_path: Path, engine_image: tuple[FileArtifacts, str], slurm_bed: SlurmBed) -> Iterator[SlurmBench]:
+        bench = SlurmBench(tmp_path / "bench", *engine_image, slurm_bed.local(), local_shell(["/nowhere/to/be/found"]))
+        yield bench
+        bench.close()

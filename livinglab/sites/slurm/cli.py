@@ -1,0 +1,67 @@
+"""The scheduler by its command line, wherever a shell runs it."""
+
+from collections.abc import Collection
+
+from livinglab.domain.errors import Unreachable
+from livinglab.sites.slurm import commands
+from livinglab.sites.slurm.config import SlurmSettings
+from livinglab.sites.slurm.control import Line, Request
+from livinglab.sites.slurm.shell import Failed, Shell
+
+_RUN = '"$@"'
+_AWAY = ("Unable to contact slurm controller", "Connection refused", "Socket timed out", "Zero Bytes were transmitted", "slurm_persist_conn",
+         "Problem talking to the database", "Transport endpoint", "Slurm backup controller in standby", "Unable to open connection", "sending persist",
+         "failed to open persistent", "Resource temporarily unavailable", "Slurm temporarily unable to accept job")  # fmt: skip
+"""What Slurm's commands say when a daemon is away or busy."""
+
+
+class CommandControl:
+    """`Control` over sbatch, squeue, sacct, scancel and scontrol."""
+
+    def __init__(self, shell: Shell, settings: SlurmSettings) -> None:
+        self._shell = shell
+        self._settings = settings
+
+    def submit(self, request: Request) -> str:
+        """See the protocol."""
+        return commands.submitted(self._say(commands.sbatch(self._settings, request), request.script.encode()))
+
+    def queue(self) -> tuple[Line, ...]:
+        """See the protocol."""
+        return commands.queued(self._say(commands.squeue()))
+
+    def accounted(self, names: Collection[str]) -> tuple[Line, ...]:
+        """See the protocol."""
+        return commands.accounted(self._say(commands.sacct(names))) if names else ()
+
+    def cancel(self, names: Collection[str]) -> None:
+        """See the protocol."""
+        if names:
+            self._say(commands.scancel(names))
+
+    def hold(self, ids: Collection[str]) -> None:
+        """See the protocol."""
+        if ids:
+            self._say(["scontrol", "hold", ",".join(ids)])
+
+    def let_go(self, ids: Collection[str]) -> None:
+        """See the protocol."""
+        if ids:
+            self._say(["scontrol", "release", ",".join(ids)])
+
+    def prioritise(self, id_: str, priority: int) -> None:
+        """See the protocol."""
+        self._say(commands.update(id_, Nice=commands.nice(priority)))
+
+    def ping(self) -> str:
+        """See the protocol."""
+        return self._say(["sinfo", "--version"]).strip()
+
+    def _say(self, argv: list[str], stdin: bytes = b"") -> str:
+        try:
+            return self._shell.run(_RUN, *argv, stdin=stdin).decode(errors="replace")
+        except Failed as error:
+            if any(words in error.said for words in _AWAY):
+                msg = f"Slurm does not answer: {error.said}"
+                raise Unreachable(msg) from error
+            raise

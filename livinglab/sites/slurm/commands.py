@@ -1,0 +1,166 @@
+"""Slurm's command line: what is said to it, and what its answers mean. Pure functions."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from livinglab.domain.errors import PlatformFault
+from livinglab.sites.slurm.config import SlurmSettings
+from livinglab.sites.slurm.control import Line, Request
+
+SEPARATOR = "|"
+NICE_PER_POINT = 10
+"""A lab's priority of −1 is this much `--nice`. Raising above others needs a privilege, so a positive one asks for less of it."""
+_NICE_AT_ZERO = 1_000
+
+_QUEUE = ("JobID", "Name", "State", "NodeList", "exit_code", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "Reason")
+_ACCOUNT = ("JobIDRaw", "JobName", "State", "NodeList", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "TotalCPU", "MaxRSS", "ConsumedEnergyRaw",
+            "AllocTRES", "Restarts")  # fmt: skip
+_CLEAN = ("env", "-u", "SBATCH_EXPORT", "-u", "SLURM_JOB_NAME", "TZ=UTC", "LC_ALL=C", "SLURM_TIME_FORMAT=%Y-%m-%dT%H:%M:%S")
+"""Times in UTC, whatever the login node's zone. Options override the rest of `SBATCH_*`."""
+
+
+def sbatch(settings: SlurmSettings, request: Request) -> list[str]:
+    """Argv; the script goes to standard input. `NIL`: nothing of the submitter's environment goes along, and none is loaded."""
+    command = [*_CLEAN, "sbatch", "--parsable", f"--job-name={request.name}", "--export=NIL", "--chdir=/", "--input=/dev/null",
+               "--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1", f"--cpus-per-task={request.cores}", f"--mem={request.mebibytes}M",
+               f"--time={request.minutes}", "--requeue", f"--nice={nice(request.priority)}"]  # fmt: skip
+    for name in ("partition", "account", "qos", "constraint", "reservation"):
+        if value := getattr(settings, name):
+            command.append(f"--{name}={value}")
+    if request.gpus:
+        command.append(f"--gres={settings.gpu}:{request.gpus}")
+    return command
+
+
+def nice(priority: int) -> int:
+    """What the lab's priority is in the scheduler's terms."""
+    return _NICE_AT_ZERO - NICE_PER_POINT * priority
+
+
+def submitted(answer: str) -> str:
+    """The job's id in sbatch's answer (`ID` or `ID;CLUSTER`)."""
+    id_ = answer.strip().partition(";")[0]
+    if not id_.isdigit():
+        msg = f"sbatch answered {answer.strip()[:100]!r}, which is no job's id."
+        raise PlatformFault(msg)
+    return id_
+
+
+def squeue() -> list[str]:
+    """Argv: every job of this account, also those that have ended and are not forgotten yet."""
+    return [*_CLEAN, "squeue", "--me", "--noheader", "--array", "--states=all", "--Format=" + ",".join(f"{name}:{SEPARATOR}" for name in _QUEUE)]
+
+
+def queued(answer: str) -> tuple[Line, ...]:
+    """Squeue's answer. A line that is not of the form asked for is a fault: guessing at states is not done."""
+    return tuple(_queue_line(line) for line in answer.splitlines() if line.strip())
+
+
+def _queue_line(line: str) -> Line:
+    fields = _fields(line, len(_QUEUE), "squeue")
+    id_, name, state, nodes, exit_code, restarts, submitted_at, started, ended, reason = fields
+    return Line(id=id_, name=name, state=state, reason="" if reason == "None" else reason, nodes=nodes, exit_code=_exit(exit_code),
+                restarts=int(restarts or 0), submitted=moment(submitted_at), started=moment(started), ended=moment(ended))  # fmt: skip
+
+
+def sacct(names: Collection[str]) -> list[str]:
+    """Argv: what accounting knows of jobs of these names, their steps and earlier tries included."""
+    return [*_CLEAN, "sacct", "--noheader", "--parsable2", "--duplicates", "--starttime=now-30days", f"--name={','.join(sorted(names))}",
+            "--format=" + ",".join(_ACCOUNT)]  # fmt: skip
+
+
+def accounted(answer: str) -> tuple[Line, ...]:
+    """Sacct's answer, one line per try of a job; what its steps used is added to it."""
+    lines: list[Line] = []
+    for row in answer.splitlines():
+        if not row.strip():
+            continue
+        fields = dict(zip(_ACCOUNT, _fields(row, len(_ACCOUNT), "sacct"), strict=True))
+        if "." not in fields["JobIDRaw"]:
+            lines.append(_account_line(fields))
+        elif lines:
+            lines[-1] = _with_step(lines[-1], fields)
+    return tuple(lines)
+
+
+def _account_line(fields: dict[str, str]) -> Line:
+    submitted_at, started, ended = (moment(fields[name]) for name in ("Submit", "Start", "End"))
+    usage = {"cpu_seconds": duration(fields["TotalCPU"]), "elapsed_seconds": float(fields["ElapsedRaw"] or 0)}
+    if submitted_at and started:
+        usage["queue_seconds"] = max(0.0, (started - submitted_at).total_seconds())
+    if energy := float(fields["ConsumedEnergyRaw"] or 0):
+        usage["energy_joules"] = energy
+    if gpus := _gpus(fields["AllocTRES"]):
+        usage["gpu_seconds"] = gpus * usage["elapsed_seconds"]
+    return Line(id=fields["JobIDRaw"], name=fields["JobName"], state=fields["State"], nodes=fields["NodeList"], exit_code=_exit(fields["ExitCode"]),
+                restarts=int(fields["Restarts"] or 0), submitted=submitted_at, started=started, ended=ended, usage=tuple(usage.items()))  # fmt: skip
+
+
+def _with_step(line: Line, fields: dict[str, str]) -> Line:
+    usage = dict(line.usage)
+    if peak := size(fields["MaxRSS"]):
+        usage["memory_peak_bytes"] = max(peak, usage.get("memory_peak_bytes", 0.0))
+    if energy := float(fields["ConsumedEnergyRaw"] or 0):
+        usage["energy_joules"] = max(energy, usage.get("energy_joules", 0.0))
+    return Line(**(line.__dict__ | {"usage": tuple(usage.items())}))
+
+
+def scancel(names: Collection[str]) -> list[str]:
+    """Argv: one by one of these names, of this account only. The script hears it, and ends its containers."""
+    return [*_CLEAN, "bash", "-c", 'for name; do scancel --me --quiet --name="$name" || exit; done', "scancel", *sorted(names)]
+
+
+def update(id_: str, **fields: object) -> list[str]:
+    """Argv: change a waiting job."""
+    return [*_CLEAN, "scontrol", "update", f"JobId={id_}", *(f"{name}={value}" for name, value in fields.items())]
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _fields(line: str, count: int, who: str) -> list[str]:
+    fields = line.split(SEPARATOR, count - 1)
+    if len(fields) != count:
+        msg = f"{who} answered {line[:100]!r}, which has not the {count} fields that were asked for."
+        raise PlatformFault(msg)
+    return [field.strip() for field in (*fields[:-1], fields[-1].rstrip().removesuffix(SEPARATOR))]
+
+
+def moment(text: str) -> datetime | None:
+    """A time in UTC; None for one that is not known (yet)."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def duration(text: str) -> float:
+    """Seconds of `[DAYS-][HOURS:]MINUTES:SECONDS[.MILLI]`."""
+    days, _, rest = text.rpartition("-")
+    seconds = 0.0
+    for part in rest.split(":"):
+        seconds = seconds * 60 + float(part or 0)
+    return seconds + 86_400 * int(days or 0)
+
+
+def size(text: str) -> float:
+    """Bytes of `123456K`."""
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+    return float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text or 0)
+
+
+def _exit(text: str) -> int | None:
+    """The exit code of `CODE:SIGNAL` (accounting) or of a wait status (the queue)."""
+    code, _, signal = text.partition(":")
+    if not code.isdigit():
+        return None
+    if signal or ":" in text:
+        return 128 + int(signal) if signal.isdigit() and int(signal) else int(code)
+    status = int(code)
+    return 128 + (status & 0x7F) if status & 0x7F else status >> 8
+
+
+def _gpus(tres: str) -> float:
+    """`billing=1,cpu=1,gres/gpu=2,…` → 2."""
+    counts = dict(part.partition("=")[::2] for part in tres.split(","))
+    return float(counts.get("gres/gpu", 0) or 0)

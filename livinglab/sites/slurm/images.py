@@ -1,0 +1,120 @@
+"""From the lab's image to a SIF, once per digest: sent, built without root, and kept under the digest of what was sent."""
+
+import re
+import tarfile
+import tempfile
+import time
+from pathlib import Path, PurePosixPath
+
+from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
+from livinglab.ports import Artifacts, Images
+from livinglab.sites.slurm.config import SlurmSettings
+from livinglab.sites.slurm.control import Control, Request
+from livinglab.sites.slurm.layout import Layout
+from livinglab.sites.slurm.shell import Failed, Shell
+from livinglab.sites.slurm.states import Phase, phase_of
+from livinglab.sites.slurm.transfer import place
+from livinglab.sites.staging import Staging
+
+_FOUND = 'cat "$1.sha256" 2>/dev/null && [ -f "$1" ]'
+_BUILD = r"""
+umask 077
+cd "$1" || exit
+if ! mkdir "$2.building" 2>/dev/null; then
+    [ "$(($(date +%s) - $(stat -c %Y "$2.building")))" -gt 3600 ] || exit 75
+fi
+trap 'rm -rf "$2.building"' EXIT
+env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=C HOME="$1/$2.building" APPTAINER_CONFIGDIR="$1/$2.building" \
+    APPTAINER_CACHEDIR="$1/$2.building" APPTAINER_TMPDIR="$1/$2.building" "$3" --silent --nocolor build --force --disable-cache \
+    "$2.building/new.sif" "docker-archive:$2.source/image.tar" || exit 70
+sum="$(sha256sum "$2.building/new.sif")" && mv "$2.building/new.sif" "$2.sif" && printf '%s\n' "${sum%% *}" >"$2.sif.sha256.new" \
+    && mv "$2.sif.sha256.new" "$2.sif.sha256" && rm -rf "$2.source" "$2.source.sum"
+"""
+_BUSY = 75
+_BUILD_SECONDS = 1_800.0
+_BUILD_MEBIBYTES, _BUILD_MINUTES = 4_096, 60
+_RUNTIMES = re.compile(r"(\./)?(\.singularity\.d|singularity|\.run|\.exec|\.shell|\.test|environment)(/.*)?")
+"""What Apptainer sources, or looks at, before the first process: an image that brings it could speak before the launcher does."""
+
+
+class SlurmImages:
+    """Images at one cluster."""
+
+    def __init__(
+        self, shell: Shell, control: Control, layout: Layout, settings: SlurmSettings, images: Images, artifacts: Artifacts, staging: Staging
+    ) -> None:
+        self._shell, self._control, self._layout, self._settings = shell, control, layout, settings
+        self._images, self._artifacts, self._staging = images, artifacts, staging
+        self._ready: dict[str, str] = {}
+
+    def ensure(self, digest: str) -> str:
+        """The SIF's own digest, once it is there. However many ask, it is built once.
+
+        Raises:
+            NotFound: the image is not among the lab's.
+            Invalid: it brings what Apptainer would execute before the launcher, or cannot be unpacked.
+            Unreachable: the cluster does not answer, or another machine's worker is building it.
+        """
+        if digest not in self._ready:
+            with self._staging.locked(f"image-{digest.removeprefix('sha256:')}"):
+                self._ready[digest] = self._find(digest) or self._make(digest)
+        return self._ready[digest]
+
+    def _find(self, digest: str) -> str | None:
+        try:
+            return "sha256:" + self._shell.run(_FOUND, str(self._layout.image(digest))).decode().strip()
+        except Failed:
+            return None
+
+    def _make(self, digest: str) -> str:
+        _, layers = self._images.config(digest)
+        for layer in layers:
+            self._refuse_what_speaks_first(layer)
+        image = self._layout.image(digest)
+        with tempfile.TemporaryDirectory(dir=self._staging.root) as folder:
+            archive = Path(folder) / "image.tar"
+            with archive.open("wb") as out:
+                self._images.export(digest, out)
+            place(self._shell, image.with_name(image.stem + ".source"), {"image.tar": archive})
+        self._build(image)
+        found = self._find(digest)
+        if found is None:
+            msg = f"image {digest} was built at site scratch, and is not there."
+            raise PlatformFault(msg)
+        return found
+
+    def _build(self, image: PurePosixPath) -> None:
+        arguments = (str(image.parent), image.stem, str(self._settings.apptainer))
+        try:
+            if self._settings.build == "login":
+                self._shell.run(_BUILD, *arguments, timeout=_BUILD_SECONDS)
+            else:
+                self._build_in_a_job(arguments)
+        except Failed as error:
+            if error.exit_code == _BUSY:
+                msg = "another worker builds this image at the moment."
+                raise Unreachable(msg) from error
+            msg = f"Apptainer could not build the image: {error.said}"
+            raise PlatformFault(msg) from error
+
+    def _build_in_a_job(self, arguments: tuple[str, ...]) -> None:
+        """Where the login node must not be burdened. Its name is the image's, so that a second look finds it."""
+        name = f"ll-image-{arguments[1][:16]}"
+        quoted = " ".join(f"'{argument}'" for argument in arguments)
+        script = f"#!/bin/bash -p\nset -- {quoted}\n{_BUILD}"
+        if not any(line.name == name and phase_of(line.state) in (Phase.WAITING, Phase.RUNNING) for line in self._control.queue()):
+            self._control.submit(Request(name=name, script=script, cores=1, mebibytes=_BUILD_MEBIBYTES, minutes=_BUILD_MINUTES))
+        end = time.monotonic() + _BUILD_SECONDS
+        while time.monotonic() < end:
+            lines = [line for line in self._control.queue() if line.name == name]
+            if not lines or phase_of(lines[-1].state) not in (Phase.WAITING, Phase.RUNNING):
+                break
+            time.sleep(self._settings.poll_seconds)
+
+    def _refuse_what_speaks_first(self, layer: str) -> None:
+        with self._artifacts.open(layer) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            while member := tar.next():
+                tar.members = []  # type: ignore[attr-defined] # else it keeps them all
+                if _RUNTIMES.fullmatch(member.name):
+                    msg = f"{member.name!r} in the image is what Apptainer executes before anything else."
+                    raise Invalid(msg, hint="Build the image from its files, without what an earlier Apptainer or Singularity left in it.")

@@ -1,0 +1,236 @@
+#!/bin/bash -p
+# The lab's job on a compute node: one or more Apptainer containers that live and die together.
+#
+#   job.sh JOB       JOB: the job's folder on the cluster's scratch, written by the lab (see `layout.py`)
+#
+# It needs bash 4.3, util-linux 2.36, coreutils, tar and an Apptainer that runs in user namespaces. Nothing here needs root.
+# What a container may write to are file systems in memory, of a fixed size, in a namespace of this job's own: they are gone
+# with it, and charged to the job's control group. What is left in JOB/left was written by this script, never by a container.
+set -u
+export LC_ALL=C PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+umask 077
+JOB="$1"
+SELF="$0"
+LEFT="$JOB/left"
+BOX="$JOB/box" # mount points; what is mounted there is seen by this job alone
+NOT_OURS=96    # another job has the claim
+BROKEN=95      # the node cannot do what the lab needs; JOB/left/broken says why
+
+broken() {
+    printf '%s\n' "$*" >"$LEFT/broken.new" && mv "$LEFT/broken.new" "$LEFT/broken"
+    exit "$BROKEN"
+}
+
+# --- outside ----------------------------------------------------------------------------------------------------------
+
+# A job that was submitted twice runs once: the link is made by whoever comes first, and by it again after a requeue.
+claim() {
+    printf '%s\n' "$SLURM_JOB_ID" >"$JOB/claim.$SLURM_JOB_ID" && ln "$JOB/claim.$SLURM_JOB_ID" "$JOB/claim" 2>/dev/null
+    rm -f "$JOB/claim.$SLURM_JOB_ID"
+    [ "$(cat "$JOB/claim")" = "$SLURM_JOB_ID" ] || exit "$NOT_OURS"
+    if [ -e "$JOB/cancelled" ]; then exit "$NOT_OURS"; fi
+}
+
+# The ids of the lab's choice, and a mount table of our own. Apptainer looks its user up by name.
+enter() {
+    exec unshare --user --map-user="$RUN_UID" --map-group="$RUN_GID" --mount --keep-caps --propagation private -- /bin/bash -p "$SELF" "$JOB" inside
+}
+
+# --- inside -----------------------------------------------------------------------------------------------------------
+
+sized() { # folder, bytes, inodes, mode
+    mkdir -p "$1" && mount -t tmpfs -o "size=$2,nr_inodes=$3,mode=$4,nosuid,nodev,noexec" livinglab "$1" || broken "no file system of a fixed size could be mounted at $1"
+}
+
+lay_out() {
+    mkdir -p "$BOX"
+    sized "$BOX" 1048576 256 0700
+    printf 'root:x:0:0::/:/bin/sh\nlab:x:%s:%s::/:/bin/sh\n' "$RUN_UID" "$RUN_GID" >"$BOX/passwd"
+    printf 'root:x:0:\nlab:x:%s:\n' "$RUN_GID" >"$BOX/group"
+    mount --bind "$BOX/passwd" /etc/passwd && mount --bind "$BOX/group" /etc/group || broken "no file could be bound over /etc/passwd in a user namespace"
+    if [ "$SOCKET_BYTES" != 0 ]; then sized "$BOX/socket" "$SOCKET_BYTES" 64 0700; fi
+    mkdir "$BOX/apptainer"
+}
+
+# The processes below one, breadth first.
+below() {
+    local pid children=() next=("$1")
+    while [ "${#next[@]}" != 0 ]; do
+        pid="${next[0]}" next=("${next[@]:1}")
+        read -r -a children <<<"$(cat "/proc/$pid/task/"*/children 2>/dev/null | tr '\n' ' ')"
+        printf '%s\n' ${children[@]+"${children[@]}"}
+        next+=(${children[@]+"${children[@]}"})
+    done
+}
+
+# The first process of a container's own process namespace: with it, all of the container ends.
+first_process() { # role
+    local pid own
+    own="$(readlink /proc/self/ns/pid)"
+    for pid in $(below "$(cat "$BOX/$1/pid")"); do
+        if [ "$(readlink "/proc/$pid/ns/pid")" != "$own" ]; then printf '%s\n' "$pid" && return; fi
+    done
+}
+
+# end ROLE REASON — kill a container; why is written down before it is done.
+end() {
+    [ -s "$BOX/$1/ended" ] || printf '%s\n' "$2" >>"$LEFT/$1/stopped"
+    local pid
+    pid="$(first_process "$1")"
+    kill -KILL $pid "$(cat "$BOX/$1/pid")" 2>/dev/null
+}
+
+# Every value of a control group's file, from our own group up to the root.
+limits() { # prefix below /sys/fs/cgroup, group, file
+    local group="$2"
+    while :; do
+        [ -r "/sys/fs/cgroup/$1$group/$3" ] && printf '%s %s\n' "$3" "$(tr '\n' ' ' <"/sys/fs/cgroup/$1$group/$3")"
+        [ -n "${group%/}" ] || return 0
+        group="${group%/*}"
+    done
+}
+
+group_of() { sed -n "s/^[0-9]*:\(.*,\)\{0,1\}$1\(,.*\)\{0,1\}:\(.*\)/\3/p" /proc/self/cgroup | head -n 1; }
+
+# What is seen of a container from outside, before its command is executed: the lab reads it (see `view.py`).
+look() { # role
+    local pid launcher name
+    for pid in $(below "$(cat "$BOX/$1/pid")"); do
+        if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = launcher ]; then launcher="$pid"; fi
+    done
+    [ -n "${launcher:-}" ] || return 0
+    {
+        for name in net mnt pid ipc uts user; do
+            printf 'ns %s %s %s\n' "$name" "$(readlink "/proc/$launcher/ns/$name")" "$(readlink "/proc/self/ns/$name")"
+        done
+        printf 'uid_map %s\n' "$(tr -s ' ' <"/proc/$launcher/uid_map")"
+        sed 's/^/status /' "/proc/$launcher/status"
+        sed 's/^/interface /' "/proc/$launcher/net/dev"
+        sed 's/^/mount /' "/proc/$launcher/mountinfo"
+        sed 's/^/rlimit /' "/proc/$launcher/limits"
+        tr '\0' '\n' <"/proc/$launcher/environ" | sed 's/=.*//; s/^/environment /'
+        {
+            limits memory "$(group_of memory)" memory.limit_in_bytes
+            limits cpuset "$(group_of cpuset)" cpuset.cpus
+            limits pids "$(group_of pids)" pids.max
+            for name in memory.max memory.swap.max cpuset.cpus.effective cpu.max pids.max; do limits '' "$(group_of '')" "$name"; done
+        } | sed 's/^/cgroup /'
+    } >"$LEFT/$1/view.new" 2>/dev/null && mv "$LEFT/$1/view.new" "$LEFT/$1/view"
+}
+
+# From here on nobody below makes a namespace of any kind: what a container could do as the master of one, it cannot.
+# Not before every container has its own.
+close_namespaces() {
+    local role kind
+    : >"$BOX/$1/looked"
+    for role in "${ROLES[@]}"; do until [ -e "$BOX/$role/looked" ] || [ -e "$BOX/$role/ended" ]; do sleep 0.01; done; done
+    for kind in user net mnt pid ipc uts cgroup; do printf '0\n' >"/proc/sys/user/max_${kind}_namespaces"; done 2>/dev/null
+    [ "$(cat /proc/sys/user/max_user_namespaces)" = 0 ] || end "$1" namespaces
+}
+
+# drain ROLE — keep the launcher's line and, up to its limit, what the container says; look; then let it go on.
+drain() {
+    local line over=0
+    IFS= read -r -n 16384 line
+    if [ "${line#livinglab-launcher/1 }" != "$line" ]; then
+        printf '%s\n' "$line" >"$LEFT/$1/report"
+        look "$1"
+        close_namespaces "$1"
+        : >"$LEFT/$1/log"
+    elif [ -n "$line" ]; then
+        printf '%s\n' "$line" >"$LEFT/$1/log"
+    fi
+    printf 'go\n' >"$BOX/$1/gate" &
+    head -c "$((LOG_BYTES + 1))" >>"$LEFT/$1/log"
+    over="$(stat -c %s "$LEFT/$1/log")"
+    if [ "$over" -gt "$LOG_BYTES" ]; then
+        end "$1" log_bytes
+        cat >/dev/null
+    fi
+    : >"$BOX/$1/drained"
+}
+
+# contain ROLE — run one container to its end, and put aside what it left.
+contain() {
+    local role="$1" box="$BOX/$1" left="$LEFT/$1" pid code alarm bind binds=() n=0
+    trap : TERM # the script's first process sees to it; handlers are not inherited by what is executed
+    . "$JOB/$role.launch"
+    mkdir -p "$box" "$left"
+    sized "$box/out" "$OUT_BYTES" "$((OUT_FILES + 1))" 0700
+    sized "$box/tmp" "$TMP_BYTES" 65536 1777
+    sized "$box/shm" "$TMP_BYTES" 65536 1777
+    mkfifo "$box/gate" "$box/word" "$box/says"
+    for bind in "${BINDS[@]}"; do
+        bind="${bind/#@out/$box/out}"
+        binds+=(--bind "${bind/#@socket/$BOX/socket}")
+    done
+    drain "$role" <"$box/says" &
+    cat "$box/gate" >"$box/word" & # standard input of the launcher, which waits for its end
+    date +%s.%N >"$left/started"
+    env -i PATH="$PATH" LC_ALL=C HOME="$BOX/apptainer" APPTAINER_CONFIGDIR="$BOX/apptainer" APPTAINER_CACHEDIR="$BOX/apptainer" APPTAINER_TMPDIR="$BOX/apptainer" \
+        setpriv --inh-caps=-all --ambient-caps=-all -- "$APPTAINER" --silent --nocolor --config "$CONFIG" exec --containall --cleanenv --no-home --no-eval \
+        --no-mount bind-paths --net --network none --pwd / --security "seccomp:$SECCOMP" --bind "$box/tmp:/tmp" --bind "$box/shm:/dev/shm" "${binds[@]}" \
+        ${GPUS[@]+"${GPUS[@]}"} "$SIF" "${COMMAND[@]}" <"$box/word" >"$box/says" 2>&1 &
+    pid=$!
+    printf '%s\n' "$pid" >"$box/pid"
+    (
+        sleep "$WALL_SECONDS"
+        end "$role" wall_seconds
+    ) &
+    alarm=$!
+    while kill -0 "$pid" 2>/dev/null; do # a signal interrupts `wait`
+        wait "$pid"
+        code=$?
+    done
+    printf 'ended\n' >"$box/ended"
+    date +%s.%N >"$left/ended"
+    pkill -KILL -P "$alarm" 2>/dev/null
+    kill -KILL "$alarm" 2>/dev/null
+    until [ -e "$box/drained" ] || [ "$((n += 1))" -gt 1000 ]; do sleep 0.01; done
+    if [ "$(stat -f -c %a "$box/out")" = 0 ] || [ "$(stat -f -c %d "$box/out")" = 0 ]; then : >"$left/full"; fi
+    # Its size is bounded by the volume's; sparse files would grow here, so the stream is bounded too.
+    tar -C "$box/out" --create --format=pax --hard-dereference --file=- . 2>/dev/null | head -c "$((OUT_BYTES + OUT_FILES * 4096 + 65536))" >"$left/outputs.tar"
+    printf '%s\n' "$code" >"$left/exit.new" && mv "$left/exit.new" "$left/exit"
+}
+
+# When one has ended, those that live together with it get a moment, and are ended.
+accompany() {
+    local role
+    until ls "$LEFT"/*/ended >/dev/null 2>&1; do sleep 0.05; done
+    sleep "$GRACE_SECONDS"
+    for role in "${ROLES[@]}"; do [ -e "$LEFT/$role/ended" ] || end "$role" alone; done
+}
+
+usage() {
+    local memory cpu
+    memory="$(cat "/sys/fs/cgroup/memory$(dirname "$(dirname "$(group_of memory)")")/memory.max_usage_in_bytes" "/sys/fs/cgroup$(group_of '')/memory.peak" 2>/dev/null | head -n 1)"
+    cpu="$(cat "/sys/fs/cgroup/cpuacct$(group_of cpuacct)/cpuacct.usage" 2>/dev/null || sed -n 's/^usage_usec \(.*\)/\1000/p' "/sys/fs/cgroup$(group_of '')/cpu.stat" 2>/dev/null)"
+    printf 'memory_peak_bytes %s\ncpu_nanoseconds %s\nnode %s\nrestarts %s\n' "$memory" "$cpu" "${SLURMD_NODENAME:-}" "${SLURM_RESTART_COUNT:-0}" >"$LEFT/usage"
+}
+
+inside() {
+    local role pid others=()
+    trap 'for role in "${ROLES[@]}"; do [ -e "$LEFT/$role/exit" ] || end "$role" terminated; done' TERM
+    lay_out
+    for role in "${ROLES[@]}"; do
+        contain "$role" &
+        others+=("$!")
+    done
+    if [ "${#ROLES[@]}" -gt 1 ]; then accompany & fi
+    for pid in "${others[@]}"; do while kill -0 "$pid" 2>/dev/null; do wait "$pid"; done; done
+    [ -e "$LEFT/broken" ] && exit "$BROKEN"
+    for role in "${ROLES[@]}"; do [ -e "$LEFT/$role/exit" ] || broken "container $role was not carried to its end"; done
+    usage
+    date +%s.%N >"$LEFT/end.new" && mv "$LEFT/end.new" "$LEFT/end"
+    : >"$JOB/../../ended/${JOB##*/}" 2>/dev/null
+    exit 0
+}
+
+. "$JOB/job.launch"
+if [ "${2:-}" = inside ]; then
+    inside
+else
+    claim
+    rm -rf "$LEFT" && mkdir "$LEFT" && exec >>"$LEFT/script.log" 2>&1
+    enter
+fi

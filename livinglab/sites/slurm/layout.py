@@ -1,0 +1,159 @@
+"""What lies where on a cluster's scratch, and what a job's folder says to `job.sh`. Names tell nothing of what they stand for.
+
+::
+
+    <root>/bin/<digest>/       launcher, job.sh, apptainer.conf, seccomp.json
+    <root>/images/<digest>.sif
+    <root>/data/<digest>/      datasets of the vault
+    <root>/attempts/<name>/<area>/
+    <root>/jobs/<name>/        keys, spec.json, job.launch, <role>.launch, id, claim, cancelled, left/
+    <root>/ended/<name>        made when a job ends, for those who wait
+"""
+
+import hashlib
+import hmac
+import io
+import math
+import shlex
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from livinglab.domain.canonical import canonical, digest_of
+from livinglab.domain.isolation import Area, Resources
+from livinglab.domain.run import JobKey
+from livinglab.ports import ContainerSpec, JobSpec
+from livinglab.sites.attest import LAUNCHER, launcher_command
+from livinglab.sites.slurm.config import SlurmSettings
+
+JOB_NAME = "ll-"
+GRACE_SECONDS = 2
+SOCKET_BYTES = 1 << 20
+SCRATCH = ("/dev",)
+"""Besides `/tmp` and `/dev/shm`, a container under Apptainer may write to its own small `/dev`."""
+_SPARE_SECONDS = 120
+"""A job may take this much longer than its containers: the scheduler ends it only if the script could not."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The lab's own folder on a cluster.
+
+    Args:
+        lab: 32 bytes that only this lab knows: two labs that share an account never meet.
+    """
+
+    scratch: PurePosixPath
+    instance: str
+    lab: bytes
+
+    @property
+    def root(self) -> PurePosixPath:
+        """Of everything that is ours there."""
+        return self.scratch / f"livinglab-{self.instance}-{self._name('root')}"
+
+    def job(self, key: JobKey) -> str:
+        """A job's opaque name, at the scheduler and as a folder's."""
+        return JOB_NAME + self._name(f"job\n{key}")
+
+    def attempt(self, attempt: str) -> PurePosixPath:
+        """The folder of what was pushed for an attempt."""
+        return self.root / "attempts" / self._name(f"attempt\n{attempt}")
+
+    def area(self, attempt: str, area: Area) -> PurePosixPath:
+        """An area of an attempt."""
+        return self.attempt(attempt) / area
+
+    def dataset(self, digest: str) -> PurePosixPath:
+        """A dataset of the vault."""
+        return self.root / "data" / digest.removeprefix("sha256:")
+
+    def image(self, digest: str) -> PurePosixPath:
+        """An image, as Apptainer takes it."""
+        return self.root / "images" / (digest.removeprefix("sha256:") + ".sif")
+
+    def _name(self, of: str) -> str:
+        return hmac.new(self.lab, of.encode(), hashlib.sha256).hexdigest()[:20]
+
+
+def job_files(layout: Layout, settings: SlurmSettings, spec: JobSpec, tools: PurePosixPath) -> dict[str, bytes]:
+    """What a job's folder holds when it is submitted, by name."""
+    keys = [JobKey(attempt=spec.attempt, role=c.role) for c in spec.containers]
+    socket = any(m.area == "socket" for c in spec.containers for m in c.mounts)
+    job = {
+        "ROLES": [str(c.role) for c in spec.containers], "RUN_UID": spec.profile.uid, "RUN_GID": spec.profile.gid, "TMP_BYTES": spec.profile.tmp_bytes,
+        "SOCKET_BYTES": SOCKET_BYTES if socket else 0, "GRACE_SECONDS": GRACE_SECONDS, "APPTAINER": str(settings.apptainer),
+        "CONFIG": str(tools / "apptainer.conf"), "SECCOMP": str(tools / "seccomp.json"),
+    }  # fmt: skip
+    files = {
+        "keys": "".join(f"{key}\n" for key in keys).encode(),
+        "spec": digest_of(spec).encode(),
+        "spec.json": canonical(spec),
+        "job.launch": _assignments(job),
+    }
+    return files | {f"{c.role}.launch": _assignments(_container(layout, spec, c, tools)) for c in spec.containers}
+
+
+def _container(layout: Layout, spec: JobSpec, container: ContainerSpec, tools: PurePosixPath) -> dict[str, object]:
+    limits = container.resources
+    binds = [f"{tools / 'launcher'}:{LAUNCHER}:ro"]
+    for mount in container.mounts:
+        source = source_of(layout, spec.attempt, mount.area, mount.dataset)
+        binds.append(f"{source}:{mount.target}" + (":ro" if mount.read_only else ""))
+    return {
+        "SIF": str(layout.image(container.image)), "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
+        "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "BINDS": binds,
+        "GPUS": ["--nv"] if limits.gpus else [], "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),
+    }  # fmt: skip
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """As a tar archive."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o600
+            tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def archive_bytes(limits: Resources) -> int:
+    """The most that `job.sh` lets the archive of a container's outputs have."""
+    return _whole_pages(limits.output_bytes) + limits.output_files * 4096 + 65_536
+
+
+def _whole_pages(size: int) -> int:
+    return -(-size // 4096) * 4096
+
+
+def source_of(layout: Layout, attempt: str, area: Area, dataset: str | None) -> str:
+    """Where a mount's folder lies on a node; what the job makes itself begins with `@`."""
+    if area == "outputs":
+        return "@out"
+    if area == "socket":
+        return "@socket"
+    return str(layout.dataset(dataset) if dataset else layout.area(attempt, area))
+
+
+def _assignments(values: Mapping[str, object]) -> bytes:
+    """As bash reads them; every value is quoted."""
+    lines = [f"{name}=({' '.join(shlex.quote(str(v)) for v in value)})" if isinstance(value, list) else f"{name}={shlex.quote(str(value))}"
+             for name, value in values.items()]  # fmt: skip
+    return ("\n".join(lines) + "\n").encode()
+
+
+def cores(spec: JobSpec) -> int:
+    """A scheduler gives whole cores."""
+    return sum(math.ceil(c.resources.cpus) for c in spec.containers)
+
+
+def mebibytes(spec: JobSpec) -> int:
+    """What is asked for, in the scheduler's unit, never more than the containers' limits."""
+    return sum(c.resources.memory >> 20 for c in spec.containers)
+
+
+def minutes(spec: JobSpec) -> int:
+    """The scheduler's own time limit, behind the script's."""
+    return math.ceil((max(c.resources.wall_seconds for c in spec.containers) + _SPARE_SECONDS) / 60)

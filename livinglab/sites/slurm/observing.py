@@ -1,0 +1,127 @@
+"""What a job's line at the scheduler and what its script left come to. Pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from livinglab.domain.run import JobKey
+from livinglab.ports import Limit, Observation, Seen
+from livinglab.sites.slurm.control import Line
+from livinglab.sites.slurm.states import Phase, advice, phase_of
+
+NOT_OURS, BROKEN = 96, 95
+"""The script's own exit codes: another job had the claim; the node cannot do what the lab needs."""
+KILLED = 137
+_YOUNG_SECONDS = 60
+"""For so long after its submission a job may be unknown to everybody."""
+
+Facts = Mapping[str, str]
+"""What lies in a job's folder: `there`, `leader` (the job that this container is part of, where it is not the first), `age` (seconds since it was submitted), `id`, `claim`, `cancelled`, `broken`, `end`, and per role
+`ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`, `ROLE/full`."""
+
+ASK = r"""
+cd "$1/jobs" || exit
+while read -r job; do
+    [ -d "$job" ] || continue
+    printf '%s\tthere\t1\n' "$job"
+    [ -L "$job" ] && printf '%s\tleader\t%s\n' "$job" "$(readlink "$job")"
+    [ -f "$job/id" ] && printf '%s\tage\t%s\n' "$job" "$(($(date +%s) - $(stat -c %Y "$job/id")))"
+    for file in "$job"/id "$job"/claim "$job"/cancelled "$job"/left/broken "$job"/left/end "$job"/left/*/exit "$job"/left/*/stopped \
+        "$job"/left/*/started "$job"/left/*/ended "$job"/left/*/full; do
+        [ -f "$file" ] || continue
+        name="${file#"$job"/}"
+        IFS= read -r -n 200 value <"$file"
+        printf '%s\t%s\t%s\n' "$job" "${name#left/}" "$value"
+    done
+done
+"""
+"""Bash for the far side: the facts of the jobs that standard input names."""
+
+_STOPPED: dict[str, Limit] = {"wall_seconds": "wall_seconds", "log_bytes": "log_bytes"}
+
+
+def parse_facts(answer: str) -> dict[str, dict[str, str]]:
+    """`ASK`'s answer, by job."""
+    found: dict[str, dict[str, str]] = {}
+    for line in answer.splitlines():
+        job, name, value = (line.split("\t", 2) + ["", ""])[:3]
+        found.setdefault(job, {})[name] = value
+    return found
+
+
+def the_line(lines: Iterable[Line], facts: Facts) -> Line | None:
+    """The line that counts among those of one name: the one that has the claim, else one that may get it, else the last."""
+    lines = sorted(lines, key=lambda line: (line.submitted or datetime.min.replace(tzinfo=UTC), int(line.id)))
+    claimed = [line for line in lines if line.id == facts.get("claim")]
+    others = [line for line in lines if line.exit_code != NOT_OURS] or lines
+    alive = [line for line in others if phase_of(line.state) in (Phase.RUNNING, Phase.WAITING)]
+    return (claimed or alive or others or [None])[-1]  # type: ignore[list-item]
+
+
+def observe(key: JobKey, line: Line | None, facts: Facts, now: datetime) -> Observation:
+    """One container as it stands. A state that is not known is none: it is waited for, and told."""
+    if not facts and line is None:
+        return Observation(key=key, seen=Seen.ABSENT, at=now)
+    if line is None:
+        young = float(facts.get("age", 0)) < _YOUNG_SECONDS
+        seen = Seen.PENDING if young and "end" not in facts else Seen.ABSENT
+        return Observation(key=key, seen=seen, raw="unknown to the scheduler", at=now)
+    phase = phase_of(line.state)
+    raw, reason = line.state, line.reason
+    if phase is None:
+        return Observation(
+            key=key, seen=Seen.UNREACHABLE, raw=raw, at=now, reason=f"the scheduler calls it {line.state!r}, which is no state that is known"
+        )
+    if phase is Phase.WAITING:
+        return Observation(key=key, seen=Seen.PENDING, raw=raw, reason=reason, at=now, advice=advice(line.state, reason))
+    started = stamp(facts.get(f"{key.role}/started")) or line.started
+    if phase is Phase.RUNNING:
+        return Observation(key=key, seen=Seen.RUNNING, raw=raw, reason=reason, at=now, started_at=started)
+    ended = stamp(facts.get(f"{key.role}/ended")) or line.ended
+    return Observation(key=key, seen=Seen.EXITED, raw=raw, reason=reason, at=now, started_at=started, ended_at=ended,
+                       exit_code=exit_code(key, facts), limit=limit_of(key, facts, phase))  # fmt: skip
+
+
+def exit_code(key: JobKey, facts: Facts) -> int:
+    """The container's own, where the script could write it down; that of a kill otherwise."""
+    own = facts.get(f"{key.role}/exit", "")
+    return int(own) if own.isdigit() else KILLED
+
+
+def limit_of(key: JobKey, facts: Facts, phase: Phase) -> Limit | None:
+    """The limit that ended it."""
+    stopped, code = facts.get(f"{key.role}/stopped", ""), facts.get(f"{key.role}/exit", "")
+    if stopped in _STOPPED:
+        return _STOPPED[stopped]
+    if phase is Phase.OUT_OF_TIME:
+        return "wall_seconds"
+    if phase is Phase.OUT_OF_MEMORY and code != "0":
+        return "memory"
+    return "output_bytes" if code not in ("", "0") and f"{key.role}/full" in facts else None
+
+
+def fault_of(key: JobKey, line: Line, facts: Facts) -> str | None:
+    """Why the end was the platform's doing, as a sentence; None where it was the container's own, or the lab's."""
+    phase, state = phase_of(line.state), f"the cluster says {line.state}" + (f", {line.reason}" if line.reason else "")
+    if "cancelled" in facts:
+        return None
+    if phase is Phase.LOST:
+        return f"the job was lost with its node {line.nodes or '(none)'}: {state}."
+    if phase is Phase.CANCELLED:
+        return f"somebody cancelled the job at the cluster, and it was not the lab: {state}."
+    if "broken" in facts:
+        return f"node {line.nodes} cannot run the lab's containers: {facts['broken']}."
+    if limit_of(key, facts, phase or Phase.LOST):
+        return None
+    if facts.get(f"{key.role}/stopped") == "namespaces":
+        return f"node {line.nodes} does not let the lab forbid its containers further namespaces."
+    if "end" not in facts or f"{key.role}/exit" not in facts:
+        return f"the job ended before its script did ({state}, exit code {line.exit_code}, node {line.nodes or '(none)'})."
+    return None
+
+
+def stamp(text: str | None) -> datetime | None:
+    """`date +%s.%N` of the node's clock."""
+    try:
+        return datetime.fromtimestamp(float(text or ""), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

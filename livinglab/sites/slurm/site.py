@@ -1,0 +1,354 @@
+"""A Slurm cluster as a site. Everything that is known of a job lies at the cluster, under a name that any worker of the lab can tell."""
+
+import secrets
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+from livinglab.domain.canonical import digest_of
+from livinglab.domain.errors import Conflict, Invalid, LivingLabError, NotFound, PlatformFault, Unreachable
+from livinglab.domain.isolation import Area
+from livinglab.domain.run import JobKey
+from livinglab.ports import Artifacts, Clock, ContainerSpec, Handle, Images, JobSpec, Observation, Outcome, OutputFile, Seen
+from livinglab.sites.outputs import unpack_outputs
+from livinglab.sites.slurm import layout as laid
+from livinglab.sites.slurm import observing
+from livinglab.sites.slurm.config import SlurmSettings
+from livinglab.sites.slurm.control import Control, Line, Request
+from livinglab.sites.slurm.images import SlurmImages
+from livinglab.sites.slurm.layout import Layout
+from livinglab.sites.slurm.shell import Failed, Shell
+from livinglab.sites.slurm.states import Phase, phase_of
+from livinglab.sites.slurm.tools import place_tools
+from livinglab.sites.slurm.transfer import fetch, fetch_small, place
+from livinglab.sites.slurm.view import site_view
+from livinglab.sites.staging import ROLES, Staging
+
+_PLACE = r"""
+umask 077
+cd "$1/jobs" || exit
+if [ ! -d "$2" ]; then
+    mkdir "$2.$3" 2>/dev/null
+    tar --extract --no-same-owner --directory "$2.$3" && mv -T "$2.$3" "$2" 2>/dev/null && fresh=1
+    rm -rf "$2.$3"
+    for other in "${@:4}"; do ln -sfn "$2" "$other"; done
+fi
+printf '%s %s %s\n' "${fresh:-0}" "$(cat "$2/spec")" "$(cat "$2/id" 2>/dev/null)"
+"""
+_WRITE_ID = 'printf "%s\\n" "$3" >"$1/jobs/$2/id.new" && mv "$1/jobs/$2/id.new" "$1/jobs/$2/id"'
+_CANCEL = 'cd "$1/jobs" || exit; [ -d "$2" ] || exit 66; : >"$2/cancelled"'
+_LOG = '[ -f "$1" ] || exit 0; tail -c +"$2" "$1" | head -c "$3"'
+_OWNED = 'cd "$1/jobs" 2>/dev/null || exit 0; cat -- */keys 2>/dev/null || true'
+_RELEASE = 'cd "$1" || exit 0; attempt="$2"; shift 2; rm -rf "$attempt"; for job; do rm -rf "jobs/$job" "ended/$job"; done'
+_HAS_AREA = '[ -d "$1" ]'
+_AWAIT = r"""
+cd "$1/ended" || exit
+mapfile -t jobs
+end=$(($(date +%s%N) / 1000000 + $2))
+while [ "$(($(date +%s%N) / 1000000))" -lt "$end" ]; do
+    for job in "${jobs[@]}"; do [ -e "$job" ] && { printf '%s\n' "$job"; exit; }; done
+    sleep 0.05
+done
+"""
+_SCRIPT = "#!/bin/bash -p\nexec /bin/bash -p '{tools}/job.sh' '{job}'\n"
+_APPTAINER_FAILED = 255
+_SETTLE = 0.05  # seconds; between the script's end and the scheduler's word for it
+
+
+class SlurmSite:
+    """The `Site` port over one cluster.
+
+    Args:
+        root: the site's work folder on the worker's machine: the lab's name at the cluster, and locks.
+        vault: where datasets lie, by the hexadecimal digits of their digest.
+        launcher: the launcher's binary.
+        shell: where commands are run and files go.
+        control: the scheduler.
+    """
+
+    def __init__(self, *, name: str, instance: str, root: Path, vault: Path, launcher: Path, images: Images, artifacts: Artifacts, clock: Clock,
+                 settings: SlurmSettings, shell: Shell, control: Control) -> None:  # fmt: skip
+        self.name, self.vault, self.launcher, self.clock, self.settings = name, vault, launcher, clock, settings
+        self._shell, self._control = shell, control
+        self._staging = Staging(root)
+        self.layout = Layout(PurePosixPath(settings.scratch), instance, self._lab())
+        self._images = SlurmImages(shell, control, self.layout, settings, images, artifacts, self._staging)
+        self._tools_at: PurePosixPath | None = None
+        self._placed: set[str] = set()
+        self._leaders: dict[str, str] = {}
+        """Jobs whose folders were seen: a container's name → that of the job that it is part of."""
+
+    def _lab(self) -> bytes:
+        """What names of ours are made from, drawn once."""
+        path = self._staging.root / "lab"
+        with self._staging.locked("lab"):
+            if not path.exists():
+                path.touch(mode=0o600)
+                path.write_bytes(secrets.token_bytes(32))
+            return path.read_bytes()
+
+    @property
+    def _tools(self) -> PurePosixPath:
+        if self._tools_at is None:
+            self._tools_at = place_tools(self._shell, self.layout.root, self.launcher)
+        return self._tools_at
+
+    # --- images and data -----------------------------------------------------------------------------------------------
+
+    def ensure_image(self, digest: str) -> str:
+        """See the port."""
+        _ = self._tools
+        return self._images.ensure(digest)
+
+    def has_dataset(self, digest: str) -> bool:
+        """See the port. The vault is the worker's; what a job needs of it is placed at the cluster before the job is submitted."""
+        return self._dataset(digest).is_dir()
+
+    def _dataset(self, digest: str) -> Path:
+        return self.vault / digest.removeprefix("sha256:")
+
+    def push(self, attempt: str, area: Area, files: Mapping[str, Path]) -> None:
+        """See the port."""
+        _ = self._tools
+        self._staging.folder(attempt)  # refuses a name that is none
+        place(self._shell, self.layout.area(attempt, area), files)
+
+    def _place_datasets(self, spec: JobSpec) -> None:
+        for digest in {m.dataset for c in spec.containers for m in c.mounts if m.dataset} - self._placed:
+            source = self._dataset(digest)
+            if not source.is_dir():
+                msg = f"dataset {digest} is not in the vault of site {self.name}."
+                raise PlatformFault(msg)
+            place(self._shell, self.layout.dataset(digest), {str(p.relative_to(source)): p for p in source.rglob("*") if p.is_file()})
+            self._placed.add(digest)
+
+    # --- jobs ----------------------------------------------------------------------------------------------------------
+
+    def submit(self, spec: JobSpec, key: JobKey) -> Handle:
+        """See the port. Slurm has no idempotency key, so the job's folder and name are one; and should a job be submitted twice all
+        the same, it runs once: `job.sh` has the second one end at once.
+        """  # noqa: D205
+        if spec.containers[0].role != key.role or spec.attempt != key.attempt:
+            msg = f"a job is submitted under the key of its first container, not under {key}."
+            raise Invalid(msg)
+        name = self.layout.job(key)
+        with self._staging.locked(f"attempt-{spec.attempt}"):
+            fresh, id_ = self._place_job(name, spec)
+            if id_ is None and not fresh:
+                id_ = next((line.id for line in self._lines_of({name}).get(name, ()) if line.exit_code != observing.NOT_OURS), None)
+                fresh = id_ is None
+                if id_:
+                    self._shell.run(_WRITE_ID, str(self.layout.root), name, id_)
+            if id_ is None:
+                id_ = self._control.submit(self._request(name, spec))
+                self._shell.run(_WRITE_ID, str(self.layout.root), name, id_)
+        return Handle(key=key, id=id_, created=fresh)
+
+    def _place_job(self, name: str, spec: JobSpec) -> tuple[bool, str | None]:
+        """Make the job's folder, unless it is there; whether it was made, and the id of the job, if it was submitted."""
+        for container in spec.containers:
+            self._images.ensure(container.image)
+        self._place_datasets(spec)
+        self._check_areas(spec)
+        files = laid.job_files(self.layout, self.settings, spec, self._tools)
+        answer = self._shell.run(
+            _PLACE, str(self.layout.root), name, secrets.token_hex(4), *self._names_of(spec)[1:], stdin=laid.packed(files)
+        ).decode()
+        fresh, digest, *id_ = answer.split()
+        if digest != digest_of(spec):
+            msg = f"job {spec.attempt} exists with another specification."
+            raise Conflict(msg)
+        return fresh == "1", id_[0] if id_ else None
+
+    def _check_areas(self, spec: JobSpec) -> None:
+        for mount in (m for c in spec.containers for m in c.mounts):
+            if mount.area in ("outputs", "socket") or mount.dataset:
+                continue
+            try:
+                self._shell.run(_HAS_AREA, str(self.layout.area(spec.attempt, mount.area)))
+            except Failed as error:
+                msg = f"the area {mount.area!r} of {spec.attempt} is not there."
+                raise PlatformFault(msg) from error
+
+    def _request(self, name: str, spec: JobSpec) -> Request:
+        script = _SCRIPT.format(tools=self._tools, job=self.layout.root / "jobs" / name)
+        return Request(name=name, script=script, cores=laid.cores(spec), mebibytes=laid.mebibytes(spec), minutes=laid.minutes(spec),
+                       gpus=sum(c.resources.gpus for c in spec.containers))  # fmt: skip
+
+    # --- looking -------------------------------------------------------------------------------------------------------
+
+    def observe(self, keys: Collection[JobKey]) -> Mapping[JobKey, Observation]:
+        """See the port: one query to the controller, one to accounting for all that it has forgotten, one look at what ended jobs left."""
+        now = self.clock.now()
+        try:
+            jobs = self._jobs(keys)
+            return {key: observing.observe(key, *jobs[key], now) for key in keys}
+        except (Unreachable, Failed) as error:
+            return {key: Observation(key=key, seen=Seen.UNREACHABLE, reason=error.message, at=now) for key in keys}
+
+    def _names_of(self, spec: JobSpec) -> list[str]:
+        return [self.layout.job(JobKey(attempt=spec.attempt, role=c.role)) for c in spec.containers]
+
+    def _jobs(self, keys: Collection[JobKey]) -> dict[JobKey, tuple[Line | None, observing.Facts]]:
+        """Each container's job as the scheduler has it, and what lies in its folder.
+
+        The folders of jobs that are known here and are waiting or running are not looked into: nothing in them would change what is said.
+        """
+        names = {key: self.layout.job(key) for key in keys}
+        facts = self._facts({name for name in names.values() if name not in self._leaders})
+        self._leaders |= {name: found.get("leader", name) for name, found in facts.items()}
+        leaders = {self._leaders.get(name, name) for name in names.values()}
+        lines = self._lines_of(leaders)
+        alive = {name for name in leaders if [phase_of(line.state) in (Phase.WAITING, Phase.RUNNING) for line in lines.get(name, ())] == [True]}
+        facts |= self._facts({name for name in names.values() if name not in facts and self._leaders.get(name, name) not in alive})
+        known: dict[JobKey, tuple[Line | None, observing.Facts]] = {}
+        for key, name in names.items():
+            leader = self._leaders.get(name, name)
+            found = facts.get(name, {"there": "1"} if leader in alive and name in self._leaders else {})
+            known[key] = (observing.the_line(lines.get(leader, ()), found) if found else None, found)
+        return known
+
+    def _lines_of(self, names: set[str]) -> dict[str, list[Line]]:
+        found: dict[str, list[Line]] = {}
+        for line in self._control.queue():
+            if line.name in names:
+                found.setdefault(line.name, []).append(line)
+        for line in self._control.accounted(names - found.keys()) if names - found.keys() else ():
+            found.setdefault(line.name, []).append(line)
+        return found
+
+    def _facts(self, names: set[str]) -> dict[str, dict[str, str]]:
+        asked = "".join(f"{name}\n" for name in sorted(names)).encode()
+        try:
+            return observing.parse_facts(self._shell.run(observing.ASK, str(self.layout.root), stdin=asked).decode(errors="replace"))
+        except Failed:
+            return {}  # the lab has no folder there yet
+
+    def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
+        """See the port. What ends a job leaves a mark that is waited for at the cluster's file system, so that the scheduler is not asked."""
+        end = time.monotonic() + timeout.total_seconds()
+        names = "".join(f"{self._leaders.get(name, name)}\n" for name in map(self.layout.job, keys)).encode()
+        milliseconds = str(max(0, int(timeout.total_seconds() * 1000)))
+        noticed = self._shell.run(_AWAIT, str(self.layout.root), milliseconds, stdin=names, timeout=timeout.total_seconds() + 60).strip()
+        while noticed and time.monotonic() < end:
+            if any(seen.seen not in (Seen.RUNNING, Seen.PENDING) for seen in self.observe(keys).values()):
+                return
+            time.sleep(_SETTLE)
+
+    # --- ending --------------------------------------------------------------------------------------------------------
+
+    def cancel(self, key: JobKey, grace: timedelta) -> None:  # noqa: ARG002 - of no use here: nothing that a cancelled job still writes is used
+        """See the port. That it was the lab is written down before the scheduler is asked, so that it is not taken for another's doing."""
+        facts = self._facts({self.layout.job(key)}).get(self.layout.job(key), {})
+        if not facts:
+            return
+        name = facts.get("leader", self.layout.job(key))
+        self._shell.run(_CANCEL, str(self.layout.root), name)
+        self._control.cancel([name])
+
+    # --- what is left --------------------------------------------------------------------------------------------------
+
+    def logs(self, key: JobKey, offset: int, limit: int) -> bytes:
+        """See the port."""
+        return self._shell.run(_LOG, str(self._left(key) / "log"), str(offset + 1), str(limit))
+
+    def _left(self, key: JobKey) -> PurePosixPath:
+        return self.layout.root / "jobs" / self.layout.job(key) / "left" / key.role
+
+    def collect(self, key: JobKey, into: Path) -> Outcome:
+        """See the port."""
+        line, facts = self._jobs([key])[key]
+        seen = observing.observe(key, line, facts, self.clock.now())
+        if seen.seen is Seen.ABSENT or line is None:
+            msg = f"job {key} is not there."
+            raise NotFound(msg)
+        if seen.seen is not Seen.EXITED:
+            msg = f"job {key} is {seen.raw}; only what has ended is collected."
+            raise Conflict(msg)
+        if fault := observing.fault_of(key, line, facts):
+            raise PlatformFault(fault)
+        return self._take(key, seen, line, into)
+
+    def _take(self, key: JobKey, seen: Observation, line: Line, into: Path) -> Outcome:
+        spec, container = self._spec_of(key)
+        left = self._small(key)
+        if left.get("report") is None and seen.limit is None and seen.exit_code == _APPTAINER_FAILED:
+            msg = f"Apptainer could not start the container on {line.nodes}: {self.logs(key, 0, 2_000).decode(errors='replace').strip()}"
+            raise PlatformFault(msg)
+        limits = container.resources
+        log = self._log(key, into / "log", limits.log_bytes)
+        files, problem = self._outputs(key, container, into)
+        started = seen.started_at or line.submitted or seen.at
+        return Outcome(
+            key=key, exit_code=seen.exit_code or 0, limit=seen.limit, started_at=started, ended_at=max(started, seen.ended_at or seen.at),
+            report=left.get("report"), site_view=site_view(left.get("view", b"").decode(errors="replace"), spec, container), log_path=into / "log",
+            log_bytes=min(log, limits.log_bytes), log_truncated=log > limits.log_bytes, outputs=files, outputs_dir=into / "outputs",
+            output_problem=problem, usage=self._usage(line, started, seen.ended_at))  # fmt: skip
+
+    def _spec_of(self, key: JobKey) -> tuple[JobSpec, ContainerSpec]:
+        spec = JobSpec.model_validate_json(fetch_small(self._shell, self.layout.root / "jobs" / self.layout.job(key))["spec.json"])
+        return spec, next(c for c in spec.containers if c.role == key.role)
+
+    def _small(self, key: JobKey) -> dict[str, bytes]:
+        try:
+            return fetch_small(self._shell, self._left(key))
+        except NotFound:
+            return {}  # it was ended before it began
+
+    def _log(self, key: JobKey, target: Path, limit: int) -> int:
+        """Bring the log; how many bytes it has, one more than the limit at most."""
+        try:
+            fetch(self._shell, self._left(key) / "log", target, limit=limit + 1)
+        except NotFound:
+            target.touch()
+        size = target.stat().st_size
+        with target.open("r+b") as log:
+            log.truncate(min(size, limit))
+        return size
+
+    def _outputs(self, key: JobKey, container: ContainerSpec, into: Path) -> tuple[tuple[OutputFile, ...], str | None]:
+        (into / "outputs").mkdir()
+        limits, archive = container.resources, into / "outputs.tar"
+        if not any(mount.area == "outputs" for mount in container.mounts):
+            return (), None
+        try:
+            fetch(self._shell, self._left(key) / "outputs.tar", archive, limit=laid.archive_bytes(limits))
+            return unpack_outputs(archive, into / "outputs", limits), None
+        except NotFound:
+            return (), None
+        except Invalid as error:
+            return (), error.message
+        finally:
+            archive.unlink(missing_ok=True)
+
+    def _usage(self, line: Line, started: datetime, ended: datetime | None) -> dict[str, float]:
+        """What the node's control group and accounting say. Accounting that is away costs its figures, and nothing else."""
+        usage = {"wall_seconds": max(0.0, ((ended or started) - started).total_seconds())}
+        try:
+            lines = [told for told in self._control.accounted([line.name]) if told.id == line.id]
+        except LivingLabError:
+            lines = []
+        for told in lines:
+            usage |= dict(told.usage)
+        return usage
+
+    def release(self, attempt: str) -> None:
+        """See the port."""
+        self._staging.folder(attempt)
+        names = [self.layout.job(JobKey(attempt=attempt, role=role)) for role in ROLES]
+        there = self._facts(set(names))
+        living = {line.name for line in self._control.queue() if phase_of(line.state) in (Phase.WAITING, Phase.RUNNING)} if there else set()
+        self._control.cancel(sorted(living & set(names)))
+        self._shell.run(_RELEASE, str(self.layout.root), str(self.layout.attempt(attempt)), *names)
+        for name in names:
+            self._leaders.pop(name, None)
+
+    def owned(self) -> set[JobKey]:
+        """See the port."""
+        found = set()
+        for line in self._shell.run(_OWNED, str(self.layout.root)).decode().split():
+            attempt, _, role = line.rpartition(".")
+            if role in ROLES:
+                found.add(JobKey(attempt=attempt, role=role))  # type: ignore[arg-type]
+        return found

@@ -1,0 +1,139 @@
+"""Files to and from a cluster, through a shell: whole or not at all, checked by their digests, going on where they were cut."""
+
+import hashlib
+import io
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from livinglab.domain.errors import NotFound, PlatformFault, TooLarge, Unreachable
+from livinglab.sites.slurm.shell import Failed, Shell
+from livinglab.sites.staging import check_name
+
+SMALL = 1 << 20
+"""Up to this size files travel together; each larger one by itself, so that it can go on where it was cut."""
+TIMEOUT = 3_600.0
+_DAMAGED = 65
+_SMALL_FILES = 4 << 20
+
+_BEGIN = """
+umask 077
+[ "$(cat "$1.sum" 2>/dev/null)" = "$2" ] && [ -d "$1" ] && { echo same; exit; }
+mkdir -p "$1.new.$2" && cd "$1.new.$2" && find . -type f -printf '%s %P\\n'
+"""
+_UNPACK = 'cd "$1" && tar --extract --no-same-owner --no-same-permissions'
+_APPEND = 'mkdir -p "$(dirname "$1")" && cat >>"$1"'
+_FINISH = """
+cd "$1.new.$2" || exit
+if ! sha256sum --check --strict --quiet - >/dev/null; then cd / && rm -rf "$1.new.$2"; exit 65; fi
+rm -rf "$1" "$1.sum" && mv -T "$1.new.$2" "$1" && echo "$2" >"$1.sum"
+"""
+_ASK = '[ -f "$1" ] || exit 66; stat -c %s "$1" && sha256sum "$1"'
+_READ = 'tail -c +"$2" "$1" | head -c "$3"'
+_SEVERAL = 'cd "$1" 2>/dev/null || exit 66; find . -maxdepth 1 -type f -size -64k ! -name log ! -name outputs.tar -printf "%P\\0" | tar --create --null --files-from=-'
+
+
+def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]) -> None:
+    """Make a folder there hold exactly these files, in place of what it held. The same files once more change nothing.
+
+    Raises:
+        Unreachable: the way was cut, or bytes changed on it; whoever tries again goes on.
+    """
+    sums = {check_name(name): _sha256(source) for name, source in files.items()}
+    manifest = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
+    mark = hashlib.sha256(manifest).hexdigest()[:16]
+    answer = shell.run(_BEGIN, str(folder), mark).decode()
+    if answer.strip() == "same":
+        return
+    there = {name: int(size) for size, _, name in (line.partition(" ") for line in answer.splitlines())}
+    new = PurePosixPath(f"{folder}.new.{mark}")
+    small = {name: source for name, source in files.items() if _size(source) <= SMALL}
+    if small:
+        with tempfile.TemporaryFile() as packed:
+            _pack(packed, small)
+            shell.run(_UNPACK, str(new), stdin=packed, timeout=TIMEOUT)
+    for name in files.keys() - small.keys():
+        _send(shell, new / name, files[name], there.get(name, 0))
+    try:
+        shell.run(_FINISH, str(folder), mark, stdin=manifest or b"", timeout=TIMEOUT)
+    except Failed as error:
+        if error.exit_code == _DAMAGED:
+            msg = f"what was sent to {folder.name} arrived damaged; it is sent again."
+            raise Unreachable(msg) from error
+        raise
+
+
+def _pack(packed: BinaryIO, files: Mapping[str, Path | bytes]) -> None:
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, source in files.items():
+            data = source if isinstance(source, bytes) else source.read_bytes()
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o600
+            tar.addfile(member, io.BytesIO(data))
+    packed.flush()
+    packed.seek(0)
+
+
+def _send(shell: Shell, target: PurePosixPath, source: Path | bytes, already: int) -> None:
+    assert isinstance(source, Path)  # noqa: S101 - bytes are small
+    with source.open("rb") as stream:
+        if already > _size(source):
+            already = 0  # another file's rest: the check at the end would refuse it anyway
+            shell.run('rm -f "$1"', str(target))
+        stream.seek(already)
+        shell.run(_APPEND, str(target), stdin=stream, timeout=TIMEOUT)
+
+
+def fetch(shell: Shell, source: PurePosixPath, target: Path, *, limit: int) -> None:
+    """Bring one file here. A part that came before is gone on from.
+
+    Raises:
+        NotFound: it is not there.
+        TooLarge: it is longer than `limit` bytes; nothing was brought.
+        Unreachable: the way was cut, or bytes changed on it.
+    """
+    try:
+        size, _, digest = shell.run(_ASK, str(source), timeout=TIMEOUT).decode().partition("\n")
+    except Failed as error:
+        msg = f"{source.name} is not there."
+        raise NotFound(msg) from error
+    if int(size) > limit:
+        msg = f"{source.name} has {size.strip()} bytes; at most {limit} are taken."
+        raise TooLarge(msg)
+    part = target.with_name(target.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    with part.open("ab") as out:
+        shell.run(_READ, str(source), str(have + 1), str(int(size) - have), out=out, timeout=TIMEOUT)
+    if _sha256(part) != digest.split()[0]:
+        if part.stat().st_size >= int(size):
+            part.unlink()  # not a part of it
+        msg = f"{source.name} did not arrive whole; it is fetched again."
+        raise Unreachable(msg)
+    part.replace(target)
+
+
+def fetch_small(shell: Shell, folder: PurePosixPath) -> dict[str, bytes]:
+    """The small files of one folder, by name: what the lab's own script wrote there. `NotFound` if there is no such folder."""
+    try:
+        packed = shell.run(_SEVERAL, str(folder))
+    except Failed as error:
+        msg = f"{folder.name} is not there."
+        raise NotFound(msg) from error
+    if len(packed) > _SMALL_FILES:
+        msg = f"{folder.name} holds more than the lab's script ever writes."
+        raise PlatformFault(msg)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        return {member.name: stream.read() for member in tar if member.isreg() and (stream := tar.extractfile(member))}
+
+
+def _size(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def _sha256(source: Path | bytes) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with source.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
