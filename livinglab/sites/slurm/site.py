@@ -268,12 +268,12 @@ class SlurmSite:
             raise Conflict(msg)
         if fault := observing.fault_of(key, line, facts):
             raise PlatformFault(fault)
-        return self._take(key, seen, line, into)
+        return self._take(key, seen, line, "cancelled" in facts, into)
 
-    def _take(self, key: JobKey, seen: Observation, line: Line, into: Path) -> Outcome:
+    def _take(self, key: JobKey, seen: Observation, line: Line, cancelled: bool, into: Path) -> Outcome:
         spec, container = self._spec_of(key)
         left = self._small(key)
-        if "report" not in left and seen.limit is None and "stopped" not in left:
+        if not ("report" in left or "stopped" in left or seen.limit or cancelled):
             said = left.get("step.log", b"") + self.logs(key, 0, 2_000)
             msg = f"the container was not started on {line.nodes}, so nothing of it was executed: {said.decode(errors='replace').strip()[-500:]}"
             raise PlatformFault(msg)
