@@ -1,9 +1,7 @@
 """The Slurm test bed itself: what the tests of the cluster's site take for granted is so."""
 
 import secrets
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,16 +27,6 @@ def folder(slurm_bed: SlurmBed) -> Iterator[str]:
     slurm_bed.local().run('mkdir -m 700 "$1"', path)
     yield path
     slurm_bed.local().run('rm -rf "$1"', path)
-
-
-@pytest.fixture
-def control() -> Iterator[Path]:
-    """Where SSH keeps its connections' sockets, whose paths must be short; the connections end with the test."""
-    path = Path(tempfile.mkdtemp(prefix="ll-ssh-"))
-    yield path
-    for socket in path.iterdir():
-        subprocess.run(["ssh", "-F", "/dev/null", "-o", f"ControlPath={socket}", "-O", "exit", "login"], capture_output=True, check=True)
-    shutil.rmtree(path)
 
 
 def submit(shell: CommandShell, folder: str, command: str, memory: str = "200M") -> str:
@@ -110,13 +98,13 @@ def test_rest_answers_who_brings_a_token(slurm_bed: SlurmBed) -> None:
     assert get("v0.0.45/jobs/").status_code == httpx.codes.UNAUTHORIZED
 
 
-def test_ssh_lets_the_labs_key_in(slurm_bed: SlurmBed, control: Path) -> None:
-    assert slurm_bed.ssh(control).run("id -un; hostname") == b"lab\nlogin\n"
+def test_ssh_lets_the_labs_key_in(slurm_bed: SlurmBed, ssh_folder: Path) -> None:
+    assert slurm_bed.ssh(ssh_folder).run("id -un; hostname") == b"lab\nlogin\n"
 
 
-def test_ssh_refuses_a_host_key_that_is_not_the_pinned_one(slurm_bed: SlurmBed, control: Path, tmp_path: Path) -> None:
+def test_ssh_refuses_a_host_key_that_is_not_the_pinned_one(slurm_bed: SlurmBed, ssh_folder: Path, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
     kind, key, *_ = (tmp_path / "key.pub").read_text().split()
     (tmp_path / "known_hosts").write_text(f"{slurm_bed.host} {kind} {key}\n")
     with pytest.raises(Unreachable, match="is not the one that is pinned"):
-        slurm_bed.ssh(control, tmp_path / "known_hosts").run("true")
+        slurm_bed.ssh(ssh_folder / "of-its-own", tmp_path / "known_hosts").run("true")  # a connection that is open already asks for no key

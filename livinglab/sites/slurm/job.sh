@@ -15,6 +15,7 @@ LEFT="$JOB/left"
 BOX="$JOB/box" # mount points; what is mounted there is seen by this job alone
 NOT_OURS=96    # another job has the claim
 BROKEN=95      # the node cannot do what the lab needs; JOB/left/broken says why
+. "$JOB/job.launch"
 
 broken() {
     printf '%s\n' "$*" >"$LEFT/broken.new" && mv "$LEFT/broken.new" "$LEFT/broken"
@@ -31,9 +32,29 @@ claim() {
     if [ -e "$JOB/cancelled" ]; then exit "$NOT_OURS"; fi
 }
 
-# The ids of the lab's choice, and a mount table of our own. Apptainer looks its user up by name.
-enter() {
-    exec unshare --user --map-user="$RUN_UID" --map-group="$RUN_GID" --mount --keep-caps --propagation private -- /bin/bash -p "$SELF" "$JOB" inside
+# The ids of the lab's choice, and a mount table of our own.
+APART=(unshare --user --map-user="${RUN_UID:-}" --map-group="${RUN_GID:-}" --mount --keep-caps --propagation private --)
+
+# Several containers are steps of the job, so that each has limits of its own; they enter the one mount table that all share.
+run_steps() {
+    local role pid main
+    trap : TERM
+    "${APART[@]}" /bin/bash -p "$SELF" "$JOB" inside &
+    main=$!
+    until [ -e "$LEFT/ready" ] || ! kill -0 "$main" 2>/dev/null; do sleep 0.01; done
+    for role in "${ROLES[@]}"; do
+        . "$JOB/$role.launch"
+        {
+            srun --quiet --overlap --exact --nodes=1 --ntasks=1 --cpus-per-task="$CORES" --mem="${MEBIBYTES}M" --export=NONE --input=none --chdir=/ \
+                /bin/bash -p "$SELF" "$JOB" step "$role" "$main" >>"$LEFT/$role/step.log" 2>&1
+            printf '%s\n' "$?" >"$LEFT/$role/step"
+        } &
+    done
+    while kill -0 "$main" 2>/dev/null; do
+        wait "$main"
+        code=$?
+    done
+    exit "$code"
 }
 
 # --- inside -----------------------------------------------------------------------------------------------------------
@@ -42,7 +63,9 @@ sized() { # folder, bytes, inodes, mode
     mkdir -p "$1" && mount -t tmpfs -o "size=$2,nr_inodes=$3,mode=$4,nosuid,nodev,noexec" livinglab "$1" || broken "no file system of a fixed size could be mounted at $1"
 }
 
+# Apptainer looks its user up by name.
 lay_out() {
+    local role
     mkdir -p "$BOX"
     sized "$BOX" 1048576 256 0700
     printf 'root:x:0:0::/:/bin/sh\nlab:x:%s:%s::/:/bin/sh\n' "$RUN_UID" "$RUN_GID" >"$BOX/passwd"
@@ -50,6 +73,14 @@ lay_out() {
     mount --bind "$BOX/passwd" /etc/passwd && mount --bind "$BOX/group" /etc/group || broken "no file could be bound over /etc/passwd in a user namespace"
     if [ "$SOCKET_BYTES" != 0 ]; then sized "$BOX/socket" "$SOCKET_BYTES" 64 0700; fi
     mkdir "$BOX/apptainer"
+    for role in "${ROLES[@]}"; do
+        . "$JOB/$role.launch"
+        mkdir -p "$BOX/$role" "$LEFT/$role"
+        sized "$BOX/$role/out" "$OUT_BYTES" "$((OUT_FILES + 1))" 0700
+        sized "$BOX/$role/tmp" "$TMP_BYTES" 65536 1777
+        sized "$BOX/$role/shm" "$TMP_BYTES" 65536 1777
+        mkfifo "$BOX/$role/gate" "$BOX/$role/word" "$BOX/$role/says"
+    done
 }
 
 # The processes below one, breadth first.
@@ -67,7 +98,7 @@ below() {
 first_process() { # role
     local pid own
     own="$(readlink /proc/self/ns/pid)"
-    for pid in $(below "$(cat "$BOX/$1/pid")"); do
+    for pid in $(below "$(cat "$BOX/$1/pid")"); do # breadth first, so the first that is elsewhere is the first there
         if [ "$(readlink "/proc/$pid/ns/pid")" != "$own" ]; then printf '%s\n' "$pid" && return; fi
     done
 }
@@ -90,7 +121,9 @@ limits() { # prefix below /sys/fs/cgroup, group, file
     done
 }
 
-group_of() { sed -n "s/^[0-9]*:\(.*,\)\{0,1\}$1\(,.*\)\{0,1\}:\(.*\)/\3/p" /proc/self/cgroup | head -n 1; }
+group_of() { # controller (none: version 2), process
+    sed -n "s/^[0-9]*:\(.*,\)\{0,1\}$1\(,.*\)\{0,1\}:\(.*\)/\3/p" "/proc/$2/cgroup" | head -n 1
+}
 
 # What is seen of a container from outside, before its command is executed: the lab reads it (see `view.py`).
 look() { # role
@@ -110,10 +143,10 @@ look() { # role
         sed 's/^/rlimit /' "/proc/$launcher/limits"
         tr '\0' '\n' <"/proc/$launcher/environ" | sed 's/=.*//; s/^/environment /'
         {
-            limits memory "$(group_of memory)" memory.limit_in_bytes
-            limits cpuset "$(group_of cpuset)" cpuset.cpus
-            limits pids "$(group_of pids)" pids.max
-            for name in memory.max memory.swap.max cpuset.cpus.effective cpu.max pids.max; do limits '' "$(group_of '')" "$name"; done
+            limits memory "$(group_of memory "$launcher")" memory.limit_in_bytes
+            limits cpuset "$(group_of cpuset "$launcher")" cpuset.cpus
+            limits pids "$(group_of pids "$launcher")" pids.max
+            for name in memory.max memory.swap.max cpuset.cpus.effective cpu.max pids.max; do limits '' "$(group_of '' "$launcher")" "$name"; done
         } | sed 's/^/cgroup /'
     } >"$LEFT/$1/view.new" 2>/dev/null && mv "$LEFT/$1/view.new" "$LEFT/$1/view"
 }
@@ -141,7 +174,7 @@ drain() {
         printf '%s\n' "$line" >"$LEFT/$1/log"
     fi
     printf 'go\n' >"$BOX/$1/gate" &
-    head -c "$((LOG_BYTES + 1))" >>"$LEFT/$1/log"
+    dd bs=65536 count="$((LOG_BYTES + 1))" iflag=count_bytes status=none >>"$LEFT/$1/log" # as it comes: it is followed
     over="$(stat -c %s "$LEFT/$1/log")"
     if [ "$over" -gt "$LOG_BYTES" ]; then
         end "$1" log_bytes
@@ -150,38 +183,52 @@ drain() {
     : >"$BOX/$1/drained"
 }
 
-# contain ROLE — run one container to its end, and put aside what it left.
-contain() {
-    local role="$1" box="$BOX/$1" left="$LEFT/$1" pid code alarm bind binds=() n=0
-    trap : TERM # the script's first process sees to it; handlers are not inherited by what is executed
-    . "$JOB/$role.launch"
-    mkdir -p "$box" "$left"
-    sized "$box/out" "$OUT_BYTES" "$((OUT_FILES + 1))" 0700
-    sized "$box/tmp" "$TMP_BYTES" 65536 1777
-    sized "$box/shm" "$TMP_BYTES" 65536 1777
-    mkfifo "$box/gate" "$box/word" "$box/says"
+# start ROLE — a container's processes; it writes its own number and exit code down.
+start() {
+    local box="$BOX/$1" bind binds=()
+    . "$JOB/$1.launch"
     for bind in "${BINDS[@]}"; do
         bind="${bind/#@out/$box/out}"
         binds+=(--bind "${bind/#@socket/$BOX/socket}")
     done
+    env -i PATH="$PATH" LC_ALL=C HOME="$BOX/apptainer" APPTAINER_CONFIGDIR="$BOX/apptainer" APPTAINER_CACHEDIR="$BOX/apptainer" APPTAINER_TMPDIR="$BOX/apptainer" \
+        setpriv --inh-caps=-all --ambient-caps=-all -- "$APPTAINER" --silent --nocolor --config "$CONFIG" exec --containall --cleanenv --no-home --no-eval \
+        --no-mount bind-paths --net --network none --uts --pwd / --security "seccomp:$SECCOMP" --bind "$box/tmp:/tmp" --bind "$box/shm:/dev/shm" "${binds[@]}" \
+        ${GPUS[@]+"${GPUS[@]}"} "$SIF" "${COMMAND[@]}" <"$box/word" >"$box/says" 2>&1 &
+    printf '%s\n' "$!" >"$box/pid.new" && mv "$box/pid.new" "$box/pid"
+    wait_for "$!"
+    printf '%s\n' "$?" >"$box/code.new" && mv "$box/code.new" "$box/code"
+}
+
+# The end of a child; a signal interrupts `wait`.
+wait_for() {
+    local code=0
+    while kill -0 "$1" 2>/dev/null; do
+        wait "$1"
+        code=$?
+    done
+    return "$code"
+}
+
+# contain ROLE — carry one container to its end, and put aside what it left.
+contain() {
+    local role="$1" box="$BOX/$1" left="$LEFT/$1" alarm started n=0
+    . "$JOB/$role.launch"
+    trap : TERM # the script's first process sees to it; handlers are not inherited by what is executed
     drain "$role" <"$box/says" &
     cat "$box/gate" >"$box/word" & # standard input of the launcher, which waits for its end
     date +%s.%N >"$left/started"
-    env -i PATH="$PATH" LC_ALL=C HOME="$BOX/apptainer" APPTAINER_CONFIGDIR="$BOX/apptainer" APPTAINER_CACHEDIR="$BOX/apptainer" APPTAINER_TMPDIR="$BOX/apptainer" \
-        setpriv --inh-caps=-all --ambient-caps=-all -- "$APPTAINER" --silent --nocolor --config "$CONFIG" exec --containall --cleanenv --no-home --no-eval \
-        --no-mount bind-paths --net --network none --pwd / --security "seccomp:$SECCOMP" --bind "$box/tmp:/tmp" --bind "$box/shm:/dev/shm" "${binds[@]}" \
-        ${GPUS[@]+"${GPUS[@]}"} "$SIF" "${COMMAND[@]}" <"$box/word" >"$box/says" 2>&1 &
-    pid=$!
-    printf '%s\n' "$pid" >"$box/pid"
+    if [ "${#ROLES[@]}" = 1 ]; then
+        start "$role" &
+        started=$!
+    fi
     (
         sleep "$WALL_SECONDS"
         end "$role" wall_seconds
     ) &
     alarm=$!
-    while kill -0 "$pid" 2>/dev/null; do # a signal interrupts `wait`
-        wait "$pid"
-        code=$?
-    done
+    if [ -n "${started:-}" ]; then wait_for "$started"; fi
+    until [ -e "$box/code" ] || [ -e "$left/step" ]; do sleep 0.05; done
     printf 'ended\n' >"$box/ended"
     date +%s.%N >"$left/ended"
     pkill -KILL -P "$alarm" 2>/dev/null
@@ -190,7 +237,7 @@ contain() {
     if [ "$(stat -f -c %a "$box/out")" = 0 ] || [ "$(stat -f -c %d "$box/out")" = 0 ]; then : >"$left/full"; fi
     # Its size is bounded by the volume's; sparse files would grow here, so the stream is bounded too.
     tar -C "$box/out" --create --format=pax --hard-dereference --file=- . 2>/dev/null | head -c "$((OUT_BYTES + OUT_FILES * 4096 + 65536))" >"$left/outputs.tar"
-    printf '%s\n' "$code" >"$left/exit.new" && mv "$left/exit.new" "$left/exit"
+    { cat "$box/code" 2>/dev/null || printf '137\n'; } >"$left/exit.new" && mv "$left/exit.new" "$left/exit"
 }
 
 # When one has ended, those that live together with it get a moment, and are ended.
@@ -203,8 +250,10 @@ accompany() {
 
 usage() {
     local memory cpu
-    memory="$(cat "/sys/fs/cgroup/memory$(dirname "$(dirname "$(group_of memory)")")/memory.max_usage_in_bytes" "/sys/fs/cgroup$(group_of '')/memory.peak" 2>/dev/null | head -n 1)"
-    cpu="$(cat "/sys/fs/cgroup/cpuacct$(group_of cpuacct)/cpuacct.usage" 2>/dev/null || sed -n 's/^usage_usec \(.*\)/\1000/p' "/sys/fs/cgroup$(group_of '')/cpu.stat" 2>/dev/null)"
+    memory="$(cat "/sys/fs/cgroup/memory$(group_of memory self | sed 's,/step_.*,,')/memory.max_usage_in_bytes" \
+        "/sys/fs/cgroup$(group_of '' self | sed 's,/step_.*,,')/memory.peak" 2>/dev/null | head -n 1)"
+    cpu="$(cat "/sys/fs/cgroup/cpuacct$(group_of cpuacct self | sed 's,/step_.*,,')/cpuacct.usage" 2>/dev/null ||
+        sed -n 's/^usage_usec \(.*\)/\1000/p' "/sys/fs/cgroup$(group_of '' self | sed 's,/step_.*,,')/cpu.stat" 2>/dev/null)"
     printf 'memory_peak_bytes %s\ncpu_nanoseconds %s\nnode %s\nrestarts %s\n' "$memory" "$cpu" "${SLURMD_NODENAME:-}" "${SLURM_RESTART_COUNT:-0}" >"$LEFT/usage"
 }
 
@@ -212,12 +261,13 @@ inside() {
     local role pid others=()
     trap 'for role in "${ROLES[@]}"; do [ -e "$LEFT/$role/exit" ] || end "$role" terminated; done' TERM
     lay_out
+    : >"$LEFT/ready"
     for role in "${ROLES[@]}"; do
         contain "$role" &
         others+=("$!")
     done
     if [ "${#ROLES[@]}" -gt 1 ]; then accompany & fi
-    for pid in "${others[@]}"; do while kill -0 "$pid" 2>/dev/null; do wait "$pid"; done; done
+    for pid in "${others[@]}"; do wait_for "$pid"; done
     [ -e "$LEFT/broken" ] && exit "$BROKEN"
     for role in "${ROLES[@]}"; do [ -e "$LEFT/$role/exit" ] || broken "container $role was not carried to its end"; done
     usage
@@ -226,11 +276,17 @@ inside() {
     exit 0
 }
 
-. "$JOB/job.launch"
-if [ "${2:-}" = inside ]; then
-    inside
-else
+case "${2:-}" in
+inside) inside ;;
+step) exec nsenter --target "$4" --user --mount --preserve-credentials -- /bin/bash -p "$SELF" "$JOB" start "$3" ;;
+start)
+    trap : TERM
+    start "$3"
+    ;;
+*)
     claim
     rm -rf "$LEFT" && mkdir "$LEFT" && exec >>"$LEFT/script.log" 2>&1
-    enter
-fi
+    if [ "${#ROLES[@]}" -gt 1 ]; then run_steps; fi
+    exec "${APART[@]}" /bin/bash -p "$SELF" "$JOB" inside
+    ;;
+esac

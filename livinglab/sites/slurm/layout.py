@@ -102,7 +102,7 @@ def _container(layout: Layout, spec: JobSpec, container: ContainerSpec, tools: P
         source = source_of(layout, spec.attempt, mount.area, mount.dataset)
         binds.append(f"{source}:{mount.target}" + (":ro" if mount.read_only else ""))
     return {
-        "SIF": str(layout.image(container.image)), "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
+        "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)), "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
         "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "BINDS": binds,
         "GPUS": ["--nv"] if limits.gpus else [], "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),
     }  # fmt: skip

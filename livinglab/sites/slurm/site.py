@@ -52,7 +52,6 @@ while [ "$(($(date +%s%N) / 1000000))" -lt "$end" ]; do
 done
 """
 _SCRIPT = "#!/bin/bash -p\nexec /bin/bash -p '{tools}/job.sh' '{job}'\n"
-_APPTAINER_FAILED = 255
 _SETTLE = 0.05  # seconds; between the script's end and the scheduler's word for it
 
 
@@ -90,9 +89,10 @@ class SlurmSite:
 
     @property
     def _tools(self) -> PurePosixPath:
-        if self._tools_at is None:
-            self._tools_at = place_tools(self._shell, self.layout.root, self.launcher)
-        return self._tools_at
+        with self._staging.locked("tools"):
+            if self._tools_at is None:
+                self._tools_at = place_tools(self._shell, self.layout.root, self.launcher)
+            return self._tools_at
 
     # --- images and data -----------------------------------------------------------------------------------------------
 
@@ -273,8 +273,9 @@ class SlurmSite:
     def _take(self, key: JobKey, seen: Observation, line: Line, into: Path) -> Outcome:
         spec, container = self._spec_of(key)
         left = self._small(key)
-        if left.get("report") is None and seen.limit is None and seen.exit_code == _APPTAINER_FAILED:
-            msg = f"Apptainer could not start the container on {line.nodes}: {self.logs(key, 0, 2_000).decode(errors='replace').strip()}"
+        if "report" not in left and seen.limit is None and "stopped" not in left:
+            said = left.get("step.log", b"") + self.logs(key, 0, 2_000)
+            msg = f"the container was not started on {line.nodes}, so nothing of it was executed: {said.decode(errors='replace').strip()[-500:]}"
             raise PlatformFault(msg)
         limits = container.resources
         log = self._log(key, into / "log", limits.log_bytes)

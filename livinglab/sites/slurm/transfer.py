@@ -32,7 +32,7 @@ rm -rf "$1" "$1.sum" && mv -T "$1.new.$2" "$1" && echo "$2" >"$1.sum"
 """
 _ASK = '[ -f "$1" ] || exit 66; stat -c %s "$1" && sha256sum "$1"'
 _READ = 'tail -c +"$2" "$1" | head -c "$3"'
-_SEVERAL = 'cd "$1" 2>/dev/null || exit 66; find . -maxdepth 1 -type f -size -64k ! -name log ! -name outputs.tar -printf "%P\\0" | tar --create --null --files-from=-'
+_SEVERAL = 'cd "$1" 2>/dev/null || exit 66; find . -maxdepth 1 -type f -size -64k ! -name log ! -name outputs.tar -printf "%P\\0" |' + ' tar --create --null --files-from=-'
 
 
 def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]) -> None:
@@ -44,6 +44,18 @@ def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]
     sums = {check_name(name): _sha256(source) for name, source in files.items()}
     manifest = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
     mark = hashlib.sha256(manifest).hexdigest()[:16]
+    try:
+        _place(shell, folder, files, manifest, mark)
+    except Failed as error:
+        if shell.run(_BEGIN, str(folder), mark).strip() == b"same":
+            return  # another process placed the same at the same time
+        if error.exit_code == _DAMAGED:
+            msg = f"what was sent to {folder.name} arrived damaged; it is sent again."
+            raise Unreachable(msg) from error
+        raise
+
+
+def _place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes], manifest: bytes, mark: str) -> None:
     answer = shell.run(_BEGIN, str(folder), mark).decode()
     if answer.strip() == "same":
         return
@@ -56,13 +68,7 @@ def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]
             shell.run(_UNPACK, str(new), stdin=packed, timeout=TIMEOUT)
     for name in files.keys() - small.keys():
         _send(shell, new / name, files[name], there.get(name, 0))
-    try:
-        shell.run(_FINISH, str(folder), mark, stdin=manifest or b"", timeout=TIMEOUT)
-    except Failed as error:
-        if error.exit_code == _DAMAGED:
-            msg = f"what was sent to {folder.name} arrived damaged; it is sent again."
-            raise Unreachable(msg) from error
-        raise
+    shell.run(_FINISH, str(folder), mark, stdin=manifest, timeout=TIMEOUT)
 
 
 def _pack(packed: BinaryIO, files: Mapping[str, Path | bytes]) -> None:
