@@ -19,6 +19,7 @@ up: setup ## start MLflow, Prefect, the API and a worker
 
 down: ## stop everything that was started here
 	@infra/services.sh down
+	@if timeout 10 docker version >/dev/null 2>&1; then infra/slurm/bed.sh down; fi
 	@infra/engine.sh down
 
 check: setup ## lint, types, layers and the fast tests

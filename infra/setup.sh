@@ -13,6 +13,7 @@ musl-gcc musl-tools
 mmdebstrap mmdebstrap
 flock util-linux
 curl curl
+ssh openssh-client
 git git
 runsc runsc
 chromium chromium

@@ -1,7 +1,7 @@
 """What every test may rely on: required services, a clean environment, seeded examples.
 
-`--require browser,docker,dockerd,gvisor,postgres,prefect,slurm,mlflow`: a test that is marked with one of these skips, with the reason, where the service
-is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
+`--require browser,docker,dockerd,gvisor,postgres,slurm,prefect,mlflow`: a test that is marked with one of these skips, with the reason,
+where the service is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
 """
 
 import os
@@ -17,8 +17,8 @@ pytest_plugins = ["tests.fixtures.browser", "tests.fixtures.engine", "tests.fixt
 
 HOME = pytest.StashKey[Path]()
 REQUIRED = pytest.StashKey[frozenset[str]]()
-KEPT = {"LIVINGLAB_CACHE", "LIVINGLAB_BASE"}
-"""Settings of the build, not of a lab: they stay as they are."""
+KEPT = {"LIVINGLAB_CACHE", "LIVINGLAB_BASE", "LIVINGLAB_SLURM_BED"}
+"""Settings of the build and of the test bed, not of a lab: they stay as they are."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

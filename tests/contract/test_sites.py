@@ -68,7 +68,9 @@ class TestSlurmSiteOverSsh(SiteConformance):
 
     @pytest.fixture
     def bench(self, tmp_path: Path, engine_image: tuple[FileArtifacts, str], slurm_bed: SlurmBed, ssh_folder: Path) -> Iterator[SlurmBench]:
-        nowhere = ssh_shell("127.0.0.1", "lab", port=9, identity=slurm_bed.state / "id_ed25519", known_hosts=slurm_bed.state / "known_hosts", control=ssh_folder)
+        nowhere = ssh_shell(
+            "127.0.0.1", "lab", port=9, identity=slurm_bed.state / "id_ed25519", known_hosts=slurm_bed.state / "known_hosts", control=ssh_folder
+        )
         bench = SlurmBench(tmp_path / "bench", *engine_image, slurm_bed.ssh(ssh_folder), nowhere)
         yield bench
         bench.close()
