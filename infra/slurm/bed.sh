@@ -11,6 +11,9 @@
 
 BED="${LIVINGLAB_SLURM_BED:-livinglab-slurm}" # the machines' names begin with it: another name is another bed
 STATE="$CACHE/$BED"
+# Compute nodes of two beds must not share a name: their jobs' control groups are called by it.
+NODES=c
+if [ "$BED" != livinglab-slurm ]; then NODES="n$(printf '%s' "$BED" | cksum | cut -d' ' -f1)-"; fi
 HERE="$ROOT/infra/slurm"
 SUITE=sid # the one suite of Debian that has Slurm and Apptainer
 PACKAGES=slurm-wlm,slurmdbd,slurmrestd,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,munge,mariadb-server,apptainer,squashfuse,fuse2fs,openssh-server
@@ -49,8 +52,8 @@ image() {
     docker_build --label "livinglab.content=$key" --tag livinglab/slurm "$HERE"
 }
 
-machine() { # name, role
-    docker run --detach --name "$BED-$1" --hostname "$1" --network "$BED" --network-alias "$1" --volume "$BED-scratch:/scratch" \
+machine() { # name, role, host name
+    docker run --detach --name "$BED-$1" --hostname "${3:-$1}" --network "$BED" --network-alias "${3:-$1}" --env NODES="$NODES" --volume "$BED-scratch:/scratch" \
         --volume "$BED-keys:/etc/bed/keys:ro" --label livinglab.bed="$BED" --label livinglab.content="$KEY" "${GRANTS[@]}" livinglab/slurm \
         /usr/local/sbin/machine.sh be "$2" >/dev/null
 }
@@ -82,8 +85,8 @@ start() {
     keys
     machine ctl ctl
     machine login login
-    machine c1 compute
-    machine c2 compute
+    machine c1 compute "${NODES}1"
+    machine c2 compute "${NODES}2"
     until_true 60 on ctl test -e /run/ready || { docker logs "$BED-ctl" >&2; die "the controller of the test bed did not start."; }
     on ctl machine.sh accounts
     printf '%s %s\n' "$(address login)" "$(cut -d' ' -f1,2 <"$STATE/host_key.pub")" >"$STATE/known_hosts"

@@ -18,6 +18,7 @@ prepare() { # role
     install -d /run/sshd /var/spool/slurmd
     install -d -o mysql /run/mysqld /run/mariadbd
     install -d -m 1777 /scratch
+    sed -i "s/\bc\([12]\)\b/${NODES:-c}\1/g" /etc/slurm/slurm.conf /etc/slurm/gres.conf
     chmod 666 /dev/fuse # as everywhere: who may mount what is asked elsewhere
     install -o munge -m 400 /etc/bed/keys/munge /etc/munge/munge.key
     case "$1" in
