@@ -18,7 +18,7 @@ from livinglab.domain.run import JobKey
 from livinglab.sites.docker import DockerSite
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.control import Control
+from livinglab.sites.slurm.control import Cluster, Control
 from livinglab.sites.slurm.observing import NOT_OURS
 from livinglab.sites.slurm.shell import Shell
 from livinglab.sites.slurm.site import SlurmSite
@@ -166,8 +166,7 @@ class SlurmBench:
         settings = SlurmSettings(scratch=Path("/scratch"), partition="lab")
         control = self.control if self.control and shell is self.shell else CommandControl(shell, settings)
         return SlurmSite(name="cluster", instance=self.instance, root=self.root / work, vault=self.root / "vault", launcher=LAUNCHER,
-                         images=OciImages(self.artifacts), artifacts=self.artifacts, clock=SystemClock(), settings=settings, shell=shell,
-                         control=control)  # fmt: skip
+                         images=OciImages(self.artifacts), clock=SystemClock(), cluster=Cluster(settings, shell, control))  # fmt: skip
 
     @contextmanager
     def away(self) -> Iterator[SlurmSite]:

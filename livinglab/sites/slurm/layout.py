@@ -82,7 +82,8 @@ def job_files(layout: Layout, settings: SlurmSettings, spec: JobSpec, tools: Pur
     keys = [JobKey(attempt=spec.attempt, role=c.role) for c in spec.containers]
     socket = any(m.area == "socket" for c in spec.containers for m in c.mounts)
     job = {
-        "ROLES": [str(c.role) for c in spec.containers], "RUN_UID": spec.profile.uid, "RUN_GID": spec.profile.gid, "TMP_BYTES": spec.profile.tmp_bytes,
+        "ROLES": [str(c.role) for c in spec.containers], "RUN_UID": spec.profile.uid, "RUN_GID": spec.profile.gid,
+        "TMP_BYTES": spec.profile.tmp_bytes,
         "SOCKET_BYTES": SOCKET_BYTES if socket else 0, "GRACE_SECONDS": GRACE_SECONDS, "APPTAINER": str(settings.apptainer),
         "CONFIG": str(tools / "apptainer.conf"), "SECCOMP": str(tools / "seccomp.json"),
     }  # fmt: skip
@@ -102,7 +103,8 @@ def _container(layout: Layout, spec: JobSpec, container: ContainerSpec, tools: P
         source = source_of(layout, spec.attempt, mount.area, mount.dataset)
         binds.append(f"{source}:{mount.target}" + (":ro" if mount.read_only else ""))
     return {
-        "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)), "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
+        "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)),
+        "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
         "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "BINDS": binds,
         "GPUS": ["--nv"] if limits.gpus else [], "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),
     }  # fmt: skip

@@ -10,15 +10,14 @@ from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, LivingLabError, NotFound, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
-from livinglab.ports import Artifacts, Clock, ContainerSpec, Handle, Images, JobSpec, Observation, Outcome, OutputFile, Seen
+from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Observation, Outcome, OutputFile, Seen
 from livinglab.sites.outputs import unpack_outputs
 from livinglab.sites.slurm import layout as laid
 from livinglab.sites.slurm import observing
-from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.control import Control, Line, Request
+from livinglab.sites.slurm.control import Cluster, Line, Request
 from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.layout import Layout
-from livinglab.sites.slurm.shell import Failed, Shell
+from livinglab.sites.slurm.shell import Failed
 from livinglab.sites.slurm.states import Phase, phase_of
 from livinglab.sites.slurm.tools import place_tools
 from livinglab.sites.slurm.transfer import fetch, fetch_small, place
@@ -62,17 +61,16 @@ class SlurmSite:
         root: the site's work folder on the worker's machine: the lab's name at the cluster, and locks.
         vault: where datasets lie, by the hexadecimal digits of their digest.
         launcher: the launcher's binary.
-        shell: where commands are run and files go.
-        control: the scheduler.
+        cluster: how it is reached, and how it may be used.
     """
 
-    def __init__(self, *, name: str, instance: str, root: Path, vault: Path, launcher: Path, images: Images, artifacts: Artifacts, clock: Clock,
-                 settings: SlurmSettings, shell: Shell, control: Control) -> None:  # fmt: skip
-        self.name, self.vault, self.launcher, self.clock, self.settings = name, vault, launcher, clock, settings
-        self._shell, self._control = shell, control
+    def __init__(self, *, name: str, instance: str, root: Path, vault: Path, launcher: Path, images: Images, clock: Clock,
+                 cluster: Cluster) -> None:  # fmt: skip
+        self.name, self.vault, self.launcher, self.clock = name, vault, launcher, clock
+        self.settings, self._shell, self._control = cluster.settings, cluster.shell, cluster.control
         self._staging = Staging(root)
-        self.layout = Layout(PurePosixPath(settings.scratch), instance, self._lab())
-        self._images = SlurmImages(shell, control, self.layout, settings, images, artifacts, self._staging)
+        self.layout = Layout(PurePosixPath(self.settings.scratch), instance, self._lab())
+        self._images = SlurmImages(cluster, self.layout, images, self._staging)
         self._tools_at: PurePosixPath | None = None
         self._placed: set[str] = set()
         self._leaders: dict[str, str] = {}
@@ -268,12 +266,12 @@ class SlurmSite:
             raise Conflict(msg)
         if fault := observing.fault_of(key, line, facts):
             raise PlatformFault(fault)
-        return self._take(key, seen, line, "cancelled" in facts, into)
+        return self._take(key, seen, line, facts, into)
 
-    def _take(self, key: JobKey, seen: Observation, line: Line, cancelled: bool, into: Path) -> Outcome:
+    def _take(self, key: JobKey, seen: Observation, line: Line, facts: observing.Facts, into: Path) -> Outcome:
         spec, container = self._spec_of(key)
         left = self._small(key)
-        if not ("report" in left or "stopped" in left or seen.limit or cancelled):
+        if not ("report" in left or "stopped" in left or seen.limit or "cancelled" in facts):
             said = left.get("step.log", b"") + self.logs(key, 0, 2_000)
             msg = f"the container was not started on {line.nodes}, so nothing of it was executed: {said.decode(errors='replace').strip()[-500:]}"
             raise PlatformFault(msg)
@@ -351,5 +349,5 @@ class SlurmSite:
         for line in self._shell.run(_OWNED, str(self.layout.root)).decode().split():
             attempt, _, role = line.rpartition(".")
             if role in ROLES:
-                found.add(JobKey(attempt=attempt, role=role))  # type: ignore[arg-type]
+                found.add(JobKey(attempt=attempt, role=role))
         return found
