@@ -55,9 +55,9 @@ class CommandControl:
         """See the protocol."""
         self._say(commands.update(id_, Nice=commands.nice(priority)))
 
-    def ping(self) -> str:
+    def config(self) -> str:
         """See the protocol."""
-        return self._say(["sinfo", "--version"]).strip()
+        return self._say(["scontrol", "show", "config"])
 
     def _say(self, argv: list[str], stdin: bytes = b"") -> str:
         try:

@@ -72,8 +72,8 @@ class Control(Protocol):
         """Give a waiting job another priority, as in `Request`."""
         ...
 
-    def ping(self) -> str:
-        """Who answers, and its version."""
+    def config(self) -> str:
+        """How the scheduler is set up, as `scontrol show config` says it."""
         ...
 
 

@@ -10,10 +10,10 @@ from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, LivingLabError, NotFound, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
-from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Observation, Outcome, OutputFile, Seen
+from livinglab.ports import Clock, ContainerSpec, Demand, Handle, Images, JobSpec, Observation, Outcome, OutputFile, Seen
 from livinglab.sites.outputs import unpack_outputs
+from livinglab.sites.slurm import demands, observing
 from livinglab.sites.slurm import layout as laid
-from livinglab.sites.slurm import observing
 from livinglab.sites.slurm.control import Cluster, Line, Request
 from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.layout import Layout
@@ -351,3 +351,9 @@ class SlurmSite:
             if role in ROLES:
                 found.add(JobKey(attempt=attempt, role=role))
         return found
+
+    def inspect(self) -> tuple[Demand, ...]:
+        """See `Inspectable`."""
+        _ = self._tools
+        login = self._shell.run(demands.LOOK, str(self.layout.root), str(self.settings.apptainer)).decode(errors="replace")
+        return (*demands.of_scheduler(self._control.config()), *demands.of_login(login))
