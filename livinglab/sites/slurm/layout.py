@@ -6,7 +6,7 @@
     <root>/images/<digest>.sif
     <root>/data/<digest>/      datasets of the vault
     <root>/attempts/<name>/<area>/
-    <root>/jobs/<name>/        keys, spec.json, job.launch, <role>.launch, id, claim, cancelled, left/
+    <root>/jobs/<name>/        keys, spec.json, job.launch, <role>.launch, claim, cancelled, left/
     <root>/ended/<name>        made when a job ends, for those who wait
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from livinglab.domain.canonical import canonical, digest_of
-from livinglab.domain.isolation import Area, Resources
+from livinglab.domain.isolation import Area, Mount, Resources
 from livinglab.domain.run import JobKey
 from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.sites.attest import LAUNCHER, launcher_command
@@ -137,6 +137,11 @@ def source_of(layout: Layout, attempt: str, area: Area, dataset: str | None) -> 
     if area == "socket":
         return "@socket"
     return str(layout.dataset(dataset) if dataset else layout.area(attempt, area))
+
+
+def is_pushed(mount: Mount) -> bool:
+    """Is it a folder that must have been pushed before?"""
+    return mount.dataset is None and mount.area not in ("outputs", "socket")
 
 
 def _assignments(values: Mapping[str, object]) -> bytes:

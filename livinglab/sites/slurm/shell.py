@@ -2,14 +2,17 @@
 
 import shlex
 import subprocess
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from livinglab.domain.errors import PlatformFault, Unreachable
 
 TIMEOUT = 60.0
+AT_ONCE = 8
+"""Commands at a time: an sshd takes ten over one connection, unless it is told otherwise."""
 _SSH_FAILED = 255
 
 
@@ -43,6 +46,7 @@ class CommandShell:
     where: str
     quoted: bool = False
     """SSH joins its arguments into one line that the far shell splits again."""
+    at_once: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
 
     def run(self, script: str, *arguments: str, stdin: bytes | BinaryIO = b"", out: BinaryIO | None = None, timeout: float = TIMEOUT) -> bytes:
         """See the protocol."""
@@ -50,7 +54,10 @@ class CommandShell:
         argv = [*self.prefix, shlex.join(command)] if self.quoted else [*self.prefix, *command]
         data, stream = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
         try:
-            with subprocess.Popen(argv, stdin=stream or subprocess.PIPE, stdout=out or subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
+            with (
+                self.at_once,
+                subprocess.Popen(argv, stdin=stream or subprocess.PIPE, stdout=out or subprocess.PIPE, stderr=subprocess.PIPE) as process,
+            ):  # noqa: S603
                 done = _finish(process, data, timeout)
         except subprocess.TimeoutExpired as error:
             msg = f"{self.where} did not answer within {timeout:g} seconds."
