@@ -54,10 +54,8 @@ class CommandShell:
         argv = [*self.prefix, shlex.join(command)] if self.quoted else [*self.prefix, *command]
         data, stream = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
         try:
-            with (
-                self.at_once,
-                subprocess.Popen(argv, stdin=stream or subprocess.PIPE, stdout=out or subprocess.PIPE, stderr=subprocess.PIPE) as process,
-            ):  # noqa: S603
+            pipe = subprocess.PIPE
+            with self.at_once, subprocess.Popen(argv, stdin=stream or pipe, stdout=out or pipe, stderr=pipe) as process:  # noqa: S603 - what it is for
                 done = _finish(process, data, timeout)
         except subprocess.TimeoutExpired as error:
             msg = f"{self.where} did not answer within {timeout:g} seconds."

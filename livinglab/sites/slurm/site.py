@@ -211,6 +211,7 @@ class SlurmSite:
         _ = self._tools
         noticed = self._ends.wait({self._leaders.get(name, name) for name in map(self.layout.job, keys)}, timeout.total_seconds())
         while noticed and time.monotonic() < end:
+            self._queue.look(fresh=True)  # what was seen before the mark says nothing
             if any(seen.seen not in (Seen.RUNNING, Seen.PENDING) for seen in self.observe(keys).values()):
                 return
             time.sleep(_SETTLE)
