@@ -26,6 +26,7 @@ fi
 trap 'rm -rf "$2.building"' EXIT
 env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=C HOME="$1/$2.building" APPTAINER_CONFIGDIR="$1/$2.building" \
     APPTAINER_CACHEDIR="$1/$2.building" APPTAINER_TMPDIR="$1/$2.building" "$3" --silent --nocolor build --force --disable-cache \
+    --mksquashfs-args "-comp gzip -Xcompression-level 1" \
     "$2.building/new.sif" "docker-archive:$2.source/image.tar" || exit 70
 sum="$(sha256sum "$2.building/new.sif")" && mv "$2.building/new.sif" "$2.sif" && printf '%s\n' "${sum%% *}" >"$2.sif.sha256.new" \
     && mv "$2.sif.sha256.new" "$2.sif.sha256" && rm -rf "$2.source" "$2.source.sum"
