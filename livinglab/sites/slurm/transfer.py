@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from livinglab.domain.errors import NotFound, PlatformFault, TooLarge, Unreachable
+from livinglab.domain.errors import LivingLabError, NotFound, PlatformFault, TooLarge, Unreachable
 from livinglab.sites.slurm.shell import Failed, Shell
 from livinglab.sites.staging import check_name
 
 SMALL = 1 << 20
 """Up to this size files travel together; each larger one by itself, so that it can go on where it was cut."""
 TIMEOUT = 3_600.0
-_DAMAGED = 65
+_DAMAGED, _NOT_THERE = 65, 66
 _SMALL_FILES = 4 << 20
 
 _BEGIN = """
@@ -45,7 +45,7 @@ def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]
         Unreachable: the way was cut, or bytes changed on it; whoever tries again goes on.
     """
     sums = {check_name(name): _sha256(source) for name, source in files.items()}
-    manifest = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
+    manifest = "".join(f"{digest}  ./{name}\n" for name, digest in sorted(sums.items())).encode()
     mark = hashlib.sha256(manifest).hexdigest()[:16]
     try:
         _place(shell, folder, files, manifest, mark)
@@ -106,8 +106,7 @@ def fetch(shell: Shell, source: PurePosixPath, target: Path, *, limit: int) -> N
     try:
         size, _, digest = shell.run(_ASK, str(source), timeout=TIMEOUT).decode().partition("\n")
     except Failed as error:
-        msg = f"{source.name} is not there."
-        raise NotFound(msg) from error
+        raise _not_there(error, source) from error
     if int(size) > limit:
         msg = f"{source.name} has {size.strip()} bytes; at most {limit} are taken."
         raise TooLarge(msg)
@@ -128,13 +127,17 @@ def fetch_small(shell: Shell, folder: PurePosixPath) -> dict[str, bytes]:
     try:
         packed = shell.run(_SEVERAL, str(folder))
     except Failed as error:
-        msg = f"{folder.name} is not there."
-        raise NotFound(msg) from error
+        raise _not_there(error, folder) from error
     if len(packed) > _SMALL_FILES:
         msg = f"{folder.name} holds more than the lab's script ever writes."
         raise PlatformFault(msg)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         return {member.name: stream.read() for member in tar if member.isreg() and (stream := tar.extractfile(member))}
+
+
+def _not_there(error: Failed, path: PurePosixPath) -> LivingLabError:
+    """What cannot be read is not what is not there."""
+    return NotFound(f"{path.name} is not there.") if error.exit_code == _NOT_THERE else error
 
 
 def _size(source: Path | bytes) -> int:
