@@ -68,7 +68,8 @@ class RestControl:
         """See the protocol."""
         if not names:
             return ()
-        wanted = {"job_name": ",".join(sorted(names)), "users": self._access.user, "start_time": "now-30days", "show_duplicates": "true"}
+        wanted = {"job_name": ",".join(sorted(names)), "users": self._access.user, "start_time": "now-30days", "show_duplicates": "true",
+                  "disable_truncate_usage_time": "true"}  # fmt: skip
         return bodies.parse_accounting(self._ask("GET", "slurmdb", "jobs/", params=wanted), self._access.user)
 
     def cancel(self, names: Collection[str]) -> None:

@@ -24,6 +24,7 @@ VERSIONS = ("v0.0.45", "v0.0.44", "v0.0.43", "v0.0.42")
 _FLAGS = ("COMPLETING", "STAGE_OUT", "CONFIGURING", "RESIZING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "STOPPED", "REVOKED",
           "RESV_DEL_HOLD", "SIGNALING")  # fmt: skip
 """Flags that squeue shows in place of the base state, in the order in which it looks for them (`job_state_string`)."""
+_NOWHERE = "None assigned"
 _ENVIRONMENT = ("PATH=/usr/local/bin:/usr/bin:/bin",)
 """Slurm takes no job without an environment; this one says nothing of who submitted it."""
 
@@ -157,6 +158,11 @@ class _Entry(_Read):
     tres: _Allocated
     steps: tuple[_Step, ...]
 
+    @property
+    def started(self) -> float | None:
+        """Of a job that was cancelled in the queue Slurm says that it started when it ended."""
+        return None if self.nodes == _NOWHERE else self.time.start
+
 
 class _Entries(_Said):
     jobs: tuple[_Entry, ...]
@@ -259,11 +265,12 @@ def parse_jobs(body: bytes | bytearray, user: str) -> tuple[Line, ...]:
 
 def parse_accounting(body: bytes | bytearray, user: str) -> tuple[Line, ...]:
     """Accounting's list of the user's jobs, one line per try of a job; what its steps used is added up."""
+    entries = sorted(_read(_Entries, body).jobs, key=lambda entry: (entry.time.submission or 0.0, entry.job_id))
     return tuple(
         Line(id=str(entry.job_id), name=entry.name, state=_state(entry.state.current), nodes=entry.nodes, exit_code=entry.exit_code.code,
-             restarts=entry.restart_cnt, submitted=_moment(entry.time.submission), started=_moment(entry.time.start), ended=_moment(entry.time.end),
+             restarts=entry.restart_cnt, submitted=_moment(entry.time.submission), started=_moment(entry.started), ended=_moment(entry.time.end),
              usage=tuple(_usage(entry).items()))
-        for entry in _read(_Entries, body).jobs if entry.user == user
+        for entry in entries if entry.user == user
     )  # fmt: skip
 
 
@@ -310,11 +317,11 @@ def _moment(seconds: float | None) -> datetime | None:
 
 def _usage(entry: _Entry) -> dict[str, float]:
     usage = {
-        "cpu_seconds": sum(step.time.total.seconds + step.time.total.microseconds / 1e6 for step in entry.steps),
+        "cpu_seconds": sum((step.time.total.seconds + step.time.total.microseconds / 1e6 for step in entry.steps), 0.0),
         "elapsed_seconds": entry.time.elapsed,
     }
-    if entry.time.submission and entry.time.start:
-        usage["queue_seconds"] = max(0.0, entry.time.start - entry.time.submission)
+    if entry.time.submission and entry.started:
+        usage["queue_seconds"] = max(0.0, entry.started - entry.time.submission)
     if energy := max((step.statistics.energy.consumed or 0.0 for step in entry.steps), default=0.0):
         usage["energy_joules"] = energy
     if gpus := sum(resource.count for resource in entry.tres.allocated if (resource.type, resource.name) == ("gres", "gpu")):
