@@ -263,6 +263,27 @@ class Site(Protocol):
         ...
 
 
+class Demand(Frozen):
+    """What a site must be like for the lab, and is."""
+
+    what: str
+    demanded: str
+    seen: str
+    holds: bool
+    hint: str = ""
+    """What to do where it does not hold."""
+    needed: bool = True
+    """Not needed: the site works without, less well."""
+
+
+class Inspectable(Protocol):
+    """A site that can say how it is set up, besides what a container on it sees."""
+
+    def inspect(self) -> tuple[Demand, ...]:
+        """Every demand, in the order in which one would mend them."""
+        ...
+
+
 # --- the database -----------------------------------------------------------------------------------------------------
 
 

@@ -18,9 +18,9 @@ HERE="$ROOT/infra/slurm"
 SUITE=sid # the one suite of Debian that has Slurm and Apptainer
 PACKAGES=slurm-wlm,slurmdbd,slurmrestd,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,munge,mariadb-server,apptainer,squashfuse,fuse2fs,openssh-server
 PACKAGES+=,systemd-standalone-sysusers,python3-minimal,procps,util-linux
-# What a machine of the cluster may do that a container may not: mount, and give jobs their control groups.
+# What a machine of the cluster may do that a container may not: mount; a compute node also gives jobs their control groups.
 GRANTS=(--cap-add SYS_ADMIN --cap-add SYS_NICE --security-opt seccomp=unconfined --security-opt apparmor=unconfined
-    --security-opt systempaths=unconfined --device /dev/fuse --volume /sys/fs/cgroup:/sys/fs/cgroup)
+    --security-opt systempaths=unconfined --device /dev/fuse)
 
 # The mirror of Debian that this machine itself uses.
 mirror() { { cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | awk '/^(deb|URIs:) / { print $2; exit }'; }
@@ -53,8 +53,10 @@ image() {
 }
 
 machine() { # name, role, host name
+    local grants=("${GRANTS[@]}")
+    if [ "$2" = compute ]; then grants+=(--volume /sys/fs/cgroup:/sys/fs/cgroup); fi
     docker run --detach --name "$BED-$1" --hostname "${3:-$1}" --network "$BED" --network-alias "${3:-$1}" --env NODES="$NODES" --volume "$BED-scratch:/scratch" \
-        --volume "$BED-keys:/etc/bed/keys:ro" --label livinglab.bed="$BED" --label livinglab.content="$KEY" "${GRANTS[@]}" livinglab/slurm \
+        --volume "$BED-keys:/etc/bed/keys" --label livinglab.bed="$BED" --label livinglab.content="$KEY" "${grants[@]}" livinglab/slurm \
         /usr/local/sbin/machine.sh be "$2" >/dev/null
 }
 
@@ -68,7 +70,7 @@ keys() {
     rm -f "$STATE"/id_ed25519* "$STATE"/host_key*
     ssh-keygen -q -t ed25519 -N '' -C lab -f "$STATE/id_ed25519"
     ssh-keygen -q -t ed25519 -N '' -C login -f "$STATE/host_key"
-    docker run --rm -i --volume "$BED-keys:/keys" livinglab/slurm sh -c 'cd /keys && head -c 128 /dev/urandom >munge && head -c 32 /dev/urandom >jwt && tar -x' \
+    docker run --rm -i --volume "$BED-keys:/keys" livinglab/slurm sh -c 'umask 077 && chmod 700 /keys && cd /keys && head -c 128 /dev/urandom >munge && head -c 32 /dev/urandom >jwt && tar -x' \
         < <(tar -C "$STATE" -c host_key id_ed25519.pub)
     rm -f "$STATE/host_key"
 }
@@ -104,9 +106,11 @@ up() {
 
 down() {
     local left
+    engine_answers || return 0 # and nothing of it is there
     left="$(docker ps --all --quiet --filter "label=livinglab.bed=$BED")"
     # shellcheck disable=SC2086 # one word each
     [ -z "$left" ] || docker rm --force --volumes $left >/dev/null
+    as_root find /sys/fs/cgroup -depth -type d -path "*/slurm_${NODES}[12]*" -exec rmdir {} + 2>/dev/null || true
     docker network rm "$BED" >/dev/null 2>&1 || true
     docker volume rm "$BED-scratch" "$BED-keys" >/dev/null 2>&1 || true
     rm -f "$STATE/bed.env"

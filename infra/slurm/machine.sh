@@ -20,13 +20,14 @@ prepare() { # role
     install -d -m 1777 /scratch
     sed -i "s/\bc\([12]\)\b/${NODES:-c}\1/g" /etc/slurm/slurm.conf /etc/slurm/gres.conf
     chmod 666 /dev/fuse # as everywhere: who may mount what is asked elsewhere
+    chmod 700 /etc/bed/keys # whoever reads these keys may be anybody
     install -o munge -m 400 /etc/bed/keys/munge /etc/munge/munge.key
     case "$1" in
     ctl) install -o slurm -m 400 /etc/bed/keys/jwt /var/spool/slurmctld/jwt.key ;;
     login)
         install -m 400 /etc/bed/keys/host_key /etc/ssh/ssh_host_ed25519_key
-        install -d -o lab -m 700 /home/lab/.ssh
-        install -o lab -m 600 /etc/bed/keys/id_ed25519.pub /home/lab/.ssh/authorized_keys
+        install -d -o lab -m 700 ~lab/.ssh
+        install -o lab -m 600 /etc/bed/keys/id_ed25519.pub ~lab/.ssh/authorized_keys
         ;;
     esac
 }
@@ -59,10 +60,10 @@ start() {
 }
 
 stop() {
-    local pids
-    pids="$(pgrep -x "$1" || pgrep -x mariadbd)" || return 0
-    kill $pids
-    until_true 30 bash -c "! pgrep -x $1"
+    local name="$1"
+    if [ "$name" = mariadb ]; then name=mariadbd; fi
+    pkill -x "$name" || return 0
+    until_true 30 bash -c "! pgrep -x $name"
 }
 
 # Who may compute here, and how: the lab's account, another one, and two classes of service.

@@ -287,3 +287,22 @@ def _add(tar: tarfile.TarFile, name: str, stream: BinaryIO, size: int) -> None:
     member = tarfile.TarInfo(name)
     member.size = size
     tar.addfile(member, stream)
+
+
+def program_image(program: Path, name: str, target: Path) -> None:
+    """Write an archive, as `docker save` does, of an image that holds one static program and nothing else."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = program.stat().st_size, 0o755
+        with program.open("rb") as stream:
+            tar.addfile(member, stream)
+    digest = hashlib.sha256(layer.getvalue()).hexdigest()
+    config = canonical(
+        {"architecture": "amd64", "os": "linux", "config": {"User": "65532:65532"}, "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}}
+    )
+    names = (f"{hashlib.sha256(config).hexdigest()}.json", f"{digest}/layer.tar", "manifest.json")
+    index = canonical([{"Config": names[0], "RepoTags": [], "Layers": [names[1]]}])
+    with tarfile.open(target, mode="w") as tar:
+        for entry, data in zip(names, (config, layer.getvalue(), index), strict=True):
+            _add(tar, entry, io.BytesIO(data), len(data))

@@ -123,6 +123,11 @@ def ended(bench: Bench, key: JobKey, site: Site | None = None) -> Observation:
     return until(site or bench.site, key, lambda seen: seen.seen is Seen.EXITED)
 
 
+def running(bench: Bench, key: JobKey) -> Observation:
+    """Its observation, once it has begun: a site with a queue takes its time."""
+    return until(bench.site, key, lambda seen: seen.seen is Seen.RUNNING)
+
+
 def collected(bench: Bench, key: JobKey, site: Site | None = None) -> Outcome:
     """Its outcome, in a fresh folder."""
     into = bench.folder / f"collected-{len(list(bench.folder.iterdir()))}"

@@ -22,7 +22,7 @@ from livinglab.domain.errors import Conflict, LivingLabError, NotFound, Unreacha
 from livinglab.domain.isolation import Mount, Property
 from livinglab.domain.run import JobKey
 from livinglab.ports import JobSpec, Seen
-from livinglab.testing.bench import NONCE, OUT, SOCKET, Bench, begin, collected, container_of, ended, key_of, push, spec_of, until
+from livinglab.testing.bench import NONCE, OUT, SOCKET, Bench, begin, collected, container_of, ended, key_of, push, running, spec_of, until
 
 SOON = timedelta(seconds=60)
 UNKNOWN = "sha256:" + "0" * 64
@@ -90,8 +90,8 @@ class SiteConformance:
     def test_many_are_observed_at_once(self, bench: Bench) -> None:
         keys = [begin(bench, f"run-{n}.1", "greet" if n % 2 else "linger") for n in range(3)]
         ended(bench, keys[1])
-        for key in (keys[0], keys[2]):
-            until(bench.site, key, lambda seen: seen.seen is Seen.RUNNING)  # a site with a queue takes its time
+        running(bench, keys[0])
+        running(bench, keys[2])
         seen = bench.site.observe(keys)
         assert [seen[key].seen for key in keys] == [Seen.RUNNING, Seen.EXITED, Seen.RUNNING]
         assert all(o.raw for o in seen.values())
@@ -105,6 +105,7 @@ class SiteConformance:
 
     def test_waiting_ends_with_the_job_or_with_the_time(self, bench: Bench) -> None:
         lingering, short = begin(bench, "run-a.1", "linger"), begin(bench, "run-b.1", "greet")
+        running(bench, lingering)
         bench.site.wait([lingering], timedelta(seconds=0.2))
         assert bench.site.observe([lingering])[lingering].seen is Seen.RUNNING
         bench.site.wait([short], SOON)
@@ -195,6 +196,7 @@ class SiteConformance:
 
     def test_only_what_is_ours_is_owned(self, bench: Bench) -> None:
         key = begin(bench, "run-a.1", "linger")
+        running(bench, key)
         stranger = bench.stranger()
         assert stranger.owned() == set()
         assert stranger.observe([key])[key].seen is Seen.ABSENT

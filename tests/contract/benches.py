@@ -18,7 +18,7 @@ from livinglab.domain.run import JobKey
 from livinglab.sites.docker import DockerSite
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.control import Control
+from livinglab.sites.slurm.control import Cluster, Control
 from livinglab.sites.slurm.observing import NOT_OURS
 from livinglab.sites.slurm.shell import Shell
 from livinglab.sites.slurm.site import SlurmSite
@@ -169,8 +169,8 @@ class SlurmBench:
     def _site(self, work: str, shell: Shell, control: Control | None) -> SlurmSite:
         settings = SlurmSettings(scratch=Path("/scratch"), partition="lab")
         return SlurmSite(name="cluster", instance=self.instance, root=self.root / work, vault=self.root / "vault", launcher=LAUNCHER,
-                         images=OciImages(self.artifacts), artifacts=self.artifacts, clock=SystemClock(), settings=settings, shell=shell,
-                         control=control or CommandControl(shell, settings))  # fmt: skip
+                         images=OciImages(self.artifacts), clock=SystemClock(),
+                         cluster=Cluster(settings, shell, control or CommandControl(shell, settings)))  # fmt: skip
 
     @contextmanager
     def away(self) -> Iterator[SlurmSite]:

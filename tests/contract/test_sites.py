@@ -95,3 +95,4 @@ class TestSlurmSiteOverRest(SiteConformance):
         bench = SlurmBench(tmp_path / "bench", *engine_image, slurm_bed.ssh(ssh_folder), ssh_to_nobody, control=control, nobody=nobody)
         yield bench
         bench.close()
+        control.close()

@@ -9,8 +9,10 @@ from livinglab.sites.slurm.control import Line, Request
 from livinglab.sites.slurm.shell import Failed, Shell
 
 _RUN = '"$@"'
-_AWAY = ("Unable to contact slurm controller", "Connection refused", "Socket timed out", "Zero Bytes were transmitted", "slurm_persist_conn",
-         "Problem talking to the database", "Transport endpoint", "Slurm backup controller in standby", "Unable to open connection", "sending persist",
+_AWAY = ("Unable to contact slurm controller", "Connection refused", "Socket timed out", "Zero Bytes were transmitted",
+         "slurm_persist_conn", "Problem talking to the database", "Transport endpoint", "Slurm backup controller in standby",
+         "Unable to open connection",
+         "sending persist",
          "failed to open persistent", "Resource temporarily unavailable", "Slurm temporarily unable to accept job")  # fmt: skip
 """What Slurm's commands say when a daemon is away or busy."""
 
@@ -53,9 +55,9 @@ class CommandControl:
         """See the protocol."""
         self._say(commands.update(id_, Nice=commands.nice(priority)))
 
-    def ping(self) -> str:
+    def config(self) -> str:
         """See the protocol."""
-        return self._say(["sinfo", "--version"]).strip()
+        return self._say(["scontrol", "show", "config"])
 
     def _say(self, argv: list[str], stdin: bytes = b"") -> str:
         try:

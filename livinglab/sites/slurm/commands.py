@@ -13,8 +13,8 @@ NICE_PER_POINT = 10
 _NICE_AT_ZERO = 1_000
 
 _QUEUE = ("JobID", "Name", "State", "NodeList", "exit_code", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "Reason")
-_ACCOUNT = ("JobIDRaw", "JobName", "State", "NodeList", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "TotalCPU", "MaxRSS", "ConsumedEnergyRaw",
-            "AllocTRES", "Restarts")  # fmt: skip
+_ACCOUNT = ("JobIDRaw", "JobName", "State", "NodeList", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "TotalCPU", "MaxRSS",
+            "ConsumedEnergyRaw", "AllocTRES", "Restarts")  # fmt: skip
 _CLEAN = ("env", "-u", "SBATCH_EXPORT", "-u", "SLURM_JOB_NAME", "TZ=UTC", "LC_ALL=C", "SLURM_TIME_FORMAT=%Y-%m-%dT%H:%M:%S")
 """Times in UTC, whatever the login node's zone. Options override the rest of `SBATCH_*`."""
 
@@ -22,11 +22,11 @@ _CLEAN = ("env", "-u", "SBATCH_EXPORT", "-u", "SLURM_JOB_NAME", "TZ=UTC", "LC_AL
 def sbatch(settings: SlurmSettings, request: Request) -> list[str]:
     """Argv; the script goes to standard input. `NIL`: nothing of the submitter's environment goes along, and none is loaded."""
     command = [*_CLEAN, "sbatch", "--parsable", f"--job-name={request.name}", "--export=NIL", "--chdir=/", "--input=/dev/null",
-               "--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1", f"--cpus-per-task={request.cores}", f"--mem={request.mebibytes}M",
+    "--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1",
+               f"--cpus-per-task={request.cores}", f"--mem={request.mebibytes}M",
                f"--time={request.minutes}", "--requeue", f"--nice={nice(request.priority)}"]  # fmt: skip
-    for name in ("partition", "account", "qos", "constraint", "reservation"):
-        if value := getattr(settings, name):
-            command.append(f"--{name}={value}")
+    place = ((name, getattr(settings, name)) for name in ("partition", "account", "qos", "constraint", "reservation"))
+    command += [f"--{name}={value}" for name, value in place if value]
     if request.gpus:
         command.append(f"--gres={settings.gpu}:{request.gpus}")
     return command

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from livinglab.sites.slurm.config import SlurmSettings
+from livinglab.sites.slurm.shell import Shell
+
 
 @dataclass(frozen=True)
 class Request:
@@ -69,6 +72,15 @@ class Control(Protocol):
         """Give a waiting job another priority, as in `Request`."""
         ...
 
-    def ping(self) -> str:
-        """Who answers, and its version."""
+    def config(self) -> str:
+        """How the scheduler is set up, as `scontrol show config` says it."""
         ...
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster as the lab reaches it: files and commands over the shell, jobs over the scheduler."""
+
+    settings: SlurmSettings
+    shell: Shell
+    control: Control

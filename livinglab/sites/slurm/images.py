@@ -5,13 +5,13 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
-from livinglab.ports import Artifacts, Images
-from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.control import Control, Request
+from livinglab.ports import Images
+from livinglab.sites.slurm.control import Cluster, Request
 from livinglab.sites.slurm.layout import Layout
-from livinglab.sites.slurm.shell import Failed, Shell
+from livinglab.sites.slurm.shell import Failed
 from livinglab.sites.slurm.states import Phase, phase_of
 from livinglab.sites.slurm.transfer import place
 from livinglab.sites.staging import Staging
@@ -40,11 +40,9 @@ _RUNTIMES = re.compile(r"(\./)?(\.singularity\.d|singularity|\.run|\.exec|\.shel
 class SlurmImages:
     """Images at one cluster."""
 
-    def __init__(
-        self, shell: Shell, control: Control, layout: Layout, settings: SlurmSettings, images: Images, artifacts: Artifacts, staging: Staging
-    ) -> None:
-        self._shell, self._control, self._layout, self._settings = shell, control, layout, settings
-        self._images, self._artifacts, self._staging = images, artifacts, staging
+    def __init__(self, cluster: Cluster, layout: Layout, images: Images, staging: Staging) -> None:
+        self._shell, self._control, self._settings = cluster.shell, cluster.control, cluster.settings
+        self._layout, self._images, self._staging = layout, images, staging
         self._ready: dict[str, str] = {}
 
     def ensure(self, digest: str) -> str:
@@ -67,14 +65,12 @@ class SlurmImages:
             return None
 
     def _make(self, digest: str) -> str:
-        _, layers = self._images.config(digest)
-        for layer in layers:
-            self._refuse_what_speaks_first(layer)
         image = self._layout.image(digest)
         with tempfile.TemporaryDirectory(dir=self._staging.root) as folder:
             archive = Path(folder) / "image.tar"
             with archive.open("wb") as out:
                 self._images.export(digest, out)
+            _refuse_what_speaks_first(archive)
             place(self._shell, image.with_name(image.stem + ".source"), {"image.tar": archive})
         self._build(image)
         found = self._find(digest)
@@ -111,10 +107,18 @@ class SlurmImages:
                 break
             time.sleep(self._settings.poll_seconds)
 
-    def _refuse_what_speaks_first(self, layer: str) -> None:
-        with self._artifacts.open(layer) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            while member := tar.next():
-                tar.members = []  # type: ignore[attr-defined] # else it keeps them all
-                if _RUNTIMES.fullmatch(member.name):
-                    msg = f"{member.name!r} in the image is what Apptainer executes before anything else."
-                    raise Invalid(msg, hint="Build the image from its files, without what an earlier Apptainer or Singularity left in it.")
+
+def _refuse_what_speaks_first(archive: Path) -> None:
+    with tarfile.open(archive, mode="r:") as image:
+        for member in image:
+            if member.name.endswith("/layer.tar") and (layer := image.extractfile(member)):
+                _check_layer(layer)  # type: ignore[arg-type]
+
+
+def _check_layer(stream: BinaryIO) -> None:
+    with tarfile.open(fileobj=stream, mode="r:") as tar:
+        while member := tar.next():
+            tar.members = []  # type: ignore[attr-defined] # else it keeps them all
+            if _RUNTIMES.fullmatch(member.name):
+                msg = f"{member.name!r} in the image is what Apptainer executes before anything else."
+                raise Invalid(msg, hint="Build the image from its files, without what an earlier Apptainer or Singularity left in it.")

@@ -6,7 +6,7 @@
     <root>/images/<digest>.sif
     <root>/data/<digest>/      datasets of the vault
     <root>/attempts/<name>/<area>/
-    <root>/jobs/<name>/        keys, spec.json, job.launch, <role>.launch, id, claim, cancelled, left/
+    <root>/jobs/<name>/        keys, spec.json, job.launch, <role>.launch, claim, cancelled, left/
     <root>/ended/<name>        made when a job ends, for those who wait
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from livinglab.domain.canonical import canonical, digest_of
-from livinglab.domain.isolation import Area, Resources
+from livinglab.domain.isolation import Area, Mount, Resources
 from livinglab.domain.run import JobKey
 from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.sites.attest import LAUNCHER, launcher_command
@@ -82,7 +82,8 @@ def job_files(layout: Layout, settings: SlurmSettings, spec: JobSpec, tools: Pur
     keys = [JobKey(attempt=spec.attempt, role=c.role) for c in spec.containers]
     socket = any(m.area == "socket" for c in spec.containers for m in c.mounts)
     job = {
-        "ROLES": [str(c.role) for c in spec.containers], "RUN_UID": spec.profile.uid, "RUN_GID": spec.profile.gid, "TMP_BYTES": spec.profile.tmp_bytes,
+        "ROLES": [str(c.role) for c in spec.containers], "RUN_UID": spec.profile.uid, "RUN_GID": spec.profile.gid,
+        "TMP_BYTES": spec.profile.tmp_bytes,
         "SOCKET_BYTES": SOCKET_BYTES if socket else 0, "GRACE_SECONDS": GRACE_SECONDS, "APPTAINER": str(settings.apptainer),
         "CONFIG": str(tools / "apptainer.conf"), "SECCOMP": str(tools / "seccomp.json"),
     }  # fmt: skip
@@ -102,7 +103,8 @@ def _container(layout: Layout, spec: JobSpec, container: ContainerSpec, tools: P
         source = source_of(layout, spec.attempt, mount.area, mount.dataset)
         binds.append(f"{source}:{mount.target}" + (":ro" if mount.read_only else ""))
     return {
-        "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)), "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
+        "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)),
+        "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
         "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "BINDS": binds,
         "GPUS": ["--nv"] if limits.gpus else [], "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),
     }  # fmt: skip
@@ -135,6 +137,11 @@ def source_of(layout: Layout, attempt: str, area: Area, dataset: str | None) -> 
     if area == "socket":
         return "@socket"
     return str(layout.dataset(dataset) if dataset else layout.area(attempt, area))
+
+
+def is_pushed(mount: Mount) -> bool:
+    """Is it a folder that must have been pushed before?"""
+    return mount.dataset is None and mount.area not in ("outputs", "socket")
 
 
 def _assignments(values: Mapping[str, object]) -> bytes:

@@ -15,7 +15,8 @@ _YOUNG_SECONDS = 60
 """For so long after its submission a job may be unknown to everybody."""
 
 Facts = Mapping[str, str]
-"""What lies in a job's folder: `there`, `leader` (the job that this container is part of, where it is not the first), `age` (seconds since it was submitted), `id`, `claim`, `cancelled`, `broken`, `end`, and per role
+"""What lies in a job's folder: `there`, `leader` (the job that this container is part of, where it is not the first),
+`age` (seconds since anything in it changed), `claim`, `cancelled`, `broken`, `end`, and per role
 `ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`, `ROLE/full`."""
 
 ASK = r"""
@@ -24,8 +25,8 @@ while read -r job; do
     [ -d "$job" ] || continue
     printf '%s\tthere\t1\n' "$job"
     [ -L "$job" ] && printf '%s\tleader\t%s\n' "$job" "$(readlink "$job")"
-    [ -f "$job/id" ] && printf '%s\tage\t%s\n' "$job" "$(($(date +%s) - $(stat -c %Y "$job/id")))"
-    for file in "$job"/id "$job"/claim "$job"/cancelled "$job"/left/broken "$job"/left/end "$job"/left/*/exit "$job"/left/*/stopped \
+    printf '%s\tage\t%s\n' "$job" "$(($(date +%s) - $(stat -c %Y "$job")))"
+    for file in "$job"/claim "$job"/cancelled "$job"/left/broken "$job"/left/end "$job"/left/*/exit "$job"/left/*/stopped \
         "$job"/left/*/started "$job"/left/*/ended "$job"/left/*/full; do
         [ -f "$file" ] || continue
         name="${file#"$job"/}"
@@ -43,7 +44,7 @@ def parse_facts(answer: str) -> dict[str, dict[str, str]]:
     """`ASK`'s answer, by job."""
     found: dict[str, dict[str, str]] = {}
     for line in answer.splitlines():
-        job, name, value = (line.split("\t", 2) + ["", ""])[:3]
+        job, name, value = [*line.split("\t", 2), "", ""][:3]
         found.setdefault(job, {})[name] = value
     return found
 

@@ -11,10 +11,11 @@ import httpx
 
 from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
 from livinglab.sites.slurm import rest_bodies as bodies
+from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.commands import nice
 from livinglab.sites.slurm.config import RestAccess, SlurmSettings
 from livinglab.sites.slurm.control import Line, Request
-from livinglab.sites.slurm.shell import TIMEOUT, Failed
+from livinglab.sites.slurm.shell import TIMEOUT, Failed, Shell
 
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 8
@@ -40,10 +41,17 @@ class RestControl:
 
     A busy controller ("temporarily unable to accept job", a full queue) is `Unreachable`, like one that is away: sbatch would sleep and
     try again, and so does whoever calls, who looks for the job's name first.
+
+    Args:
+        access: the daemon's address, and whose token it is sent.
+        settings: how the cluster may be used.
+        shell: the way to the files; the one thing that no daemon tells, the cluster's configuration, is asked over it.
+        timeout: seconds after which an answer is no longer waited for.
     """
 
-    def __init__(self, access: RestAccess, settings: SlurmSettings, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, access: RestAccess, settings: SlurmSettings, shell: Shell, *, timeout: float = TIMEOUT) -> None:
         self._access, self._settings = access, settings
+        self._commands = CommandControl(shell, settings)
         self._lock = Lock()
         self._version: str | None = None
         try:
@@ -89,13 +97,21 @@ class RestControl:
         """See the protocol."""
         self._update(id_, nice=nice(priority))
 
+    def config(self) -> str:
+        """See the protocol. Only v0.0.45 has it, in another form: it is asked where the files go, as it is by commands."""
+        return self._commands.config()
+
     def ping(self) -> str:
-        """See the protocol."""
+        """Who answers, by which version; `Unreachable` where the daemon does, but no controller behind it."""
         release, controllers = bodies.parse_ping(self._ask("GET", "slurm", "ping/"))
         if not controllers:
             msg = f"slurmrestd at {self._access.url} answers, but no controller of its cluster does, or none to this token."
             raise Unreachable(msg)
         return f"slurm {release} by slurmrestd {self._version}"
+
+    def close(self) -> None:
+        """End the connections."""
+        self._http.close()
 
     def _update_all(self, ids: Collection[str], **changes: object) -> None:
         """As scontrol does it: one that is refused keeps none of the others from being changed."""

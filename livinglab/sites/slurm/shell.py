@@ -2,14 +2,17 @@
 
 import shlex
 import subprocess
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from livinglab.domain.errors import PlatformFault, Unreachable
 
 TIMEOUT = 60.0
+AT_ONCE = 8
+"""Commands at a time: an sshd takes ten over one connection, unless it is told otherwise."""
 _SSH_FAILED = 255
 
 
@@ -43,27 +46,47 @@ class CommandShell:
     where: str
     quoted: bool = False
     """SSH joins its arguments into one line that the far shell splits again."""
+    at_once: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
 
     def run(self, script: str, *arguments: str, stdin: bytes | BinaryIO = b"", out: BinaryIO | None = None, timeout: float = TIMEOUT) -> bytes:
         """See the protocol."""
         command = ["bash", "--noprofile", "--norc", "-p", "-c", script, "livinglab", *arguments]
         argv = [*self.prefix, shlex.join(command)] if self.quoted else [*self.prefix, *command]
-        given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+        data, stream = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
         try:
-            done = subprocess.run(argv, **given, stdout=out or subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, check=False)  # type: ignore[call-overload] # noqa: S603
+            pipe = subprocess.PIPE
+            with self.at_once, subprocess.Popen(argv, stdin=stream or pipe, stdout=out or pipe, stderr=pipe) as process:  # noqa: S603 - what it is for
+                done = _finish(process, data, timeout)
         except subprocess.TimeoutExpired as error:
             msg = f"{self.where} did not answer within {timeout:g} seconds."
             raise Unreachable(msg) from error
         except OSError as error:
             msg = f"{argv[0]} cannot be run here: {error.strerror}."
             raise Unreachable(msg) from error
-        if done.returncode == 0:
-            return b"" if out else bytes(done.stdout)
-        said = _last_words(done.stderr)
-        if self.quoted and done.returncode == _SSH_FAILED:
+        if done.code == 0:
+            return done.out
+        said = _last_words(done.err)
+        if self.quoted and done.code == _SSH_FAILED:
             raise Unreachable(_ssh_sentence(self.where, said))
-        msg = f"a command at {self.where} ended with exit code {done.returncode}: {said or 'it gave no reason'}"
-        raise Failed(msg, done.returncode, said)
+        msg = f"a command at {self.where} ended with exit code {done.code}: {said or 'it gave no reason'}"
+        raise Failed(msg, done.code, said)
+
+
+@dataclass(frozen=True)
+class _Done:
+    out: bytes
+    err: bytes
+    code: int
+
+
+def _finish(process: subprocess.Popen[bytes], data: bytes | None, timeout: float) -> _Done:
+    """What it said. It is killed where it takes too long, and where this process is interrupted."""
+    try:
+        out, err = process.communicate(data, timeout=timeout)
+    except BaseException:
+        process.kill()
+        raise
+    return _Done(out or b"", err or b"", process.returncode)
 
 
 def _last_words(stderr: bytes) -> str:
@@ -73,7 +96,8 @@ def _last_words(stderr: bytes) -> str:
 
 def _ssh_sentence(where: str, said: str) -> str:
     if "Host key verification failed" in said or "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
-        return f"the host key of {where} is not the one that is pinned, so nobody was talked to. If it was changed on purpose, put the new one into known_hosts."
+        return (f"the host key of {where} is not the one that is pinned, so nobody was talked to. "
+                "If it was changed on purpose, put the new one into known_hosts.")  # fmt: skip
     if "Permission denied" in said:
         return f"{where} does not let the lab's key in: {said}"
     return f"{where} cannot be reached: {said or 'the connection was cut'}"
@@ -92,9 +116,11 @@ def ssh_shell(host: str, user: str, *, port: int, identity: Path, known_hosts: P
     """
     control.mkdir(parents=True, exist_ok=True, mode=0o700)
     options = {
-        "BatchMode": "yes", "StrictHostKeyChecking": "yes", "UserKnownHostsFile": str(known_hosts), "GlobalKnownHostsFile": "/dev/null",
-        "UpdateHostKeys": "no", "IdentitiesOnly": "yes", "IdentityAgent": "none", "ForwardAgent": "no", "ForwardX11": "no", "ClearAllForwardings": "yes",
-        "PreferredAuthentications": "publickey", "ConnectTimeout": "10", "ServerAliveInterval": "5", "ServerAliveCountMax": "3",
+        "BatchMode": "yes", "StrictHostKeyChecking": "yes", "UserKnownHostsFile": str(known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "UpdateHostKeys": "no", "IdentitiesOnly": "yes", "IdentityAgent": "none", "ForwardAgent": "no",
+        "ForwardX11": "no", "ClearAllForwardings": "yes", "PreferredAuthentications": "publickey", "ConnectTimeout": "10",
+        "ServerAliveInterval": "5", "ServerAliveCountMax": "3",
         "ControlMaster": "auto", "ControlPersist": "120", "ControlPath": str(control / "%C"), "LogLevel": "ERROR",
     }  # fmt: skip
     flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]

@@ -10,15 +10,15 @@ from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, LivingLabError, NotFound, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
-from livinglab.ports import Artifacts, Clock, ContainerSpec, Handle, Images, JobSpec, Observation, Outcome, OutputFile, Seen
+from livinglab.ports import Clock, ContainerSpec, Demand, Handle, Images, JobSpec, Observation, Outcome, OutputFile, Seen
 from livinglab.sites.outputs import unpack_outputs
+from livinglab.sites.slurm import demands, observing
 from livinglab.sites.slurm import layout as laid
-from livinglab.sites.slurm import observing
-from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.control import Control, Line, Request
+from livinglab.sites.slurm.control import Cluster, Line, Request
 from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.layout import Layout
-from livinglab.sites.slurm.shell import Failed, Shell
+from livinglab.sites.slurm.sharing import Ends, Snapshot
+from livinglab.sites.slurm.shell import Failed
 from livinglab.sites.slurm.states import Phase, phase_of
 from livinglab.sites.slurm.tools import place_tools
 from livinglab.sites.slurm.transfer import fetch, fetch_small, place
@@ -28,29 +28,19 @@ from livinglab.sites.staging import ROLES, Staging
 _PLACE = r"""
 umask 077
 cd "$1/jobs" || exit
+for area in "${@:5:$4}"; do [ -d "$area" ] || { printf 'no %s\n' "$area"; exit; }; done
 if [ ! -d "$2" ]; then
     mkdir "$2.$3" 2>/dev/null
     tar --extract --no-same-owner --directory "$2.$3" && mv -T "$2.$3" "$2" 2>/dev/null && fresh=1
     rm -rf "$2.$3"
-    for other in "${@:4}"; do ln -sfn "$2" "$other"; done
+    for other in "${@:5 + $4}"; do ln -sfn "$2" "$other"; done
 fi
-printf '%s %s %s\n' "${fresh:-0}" "$(cat "$2/spec")" "$(cat "$2/id" 2>/dev/null)"
+printf '%s %s %s\n' "${fresh:-0}" "$(cat "$2/spec")" "$(cat "$2/claim" 2>/dev/null)"
 """
-_WRITE_ID = 'printf "%s\\n" "$3" >"$1/jobs/$2/id.new" && mv "$1/jobs/$2/id.new" "$1/jobs/$2/id"'
 _CANCEL = 'cd "$1/jobs" || exit; [ -d "$2" ] || exit 66; : >"$2/cancelled"'
 _LOG = '[ -f "$1" ] || exit 0; tail -c +"$2" "$1" | head -c "$3"'
 _OWNED = 'cd "$1/jobs" 2>/dev/null || exit 0; cat -- */keys 2>/dev/null || true'
 _RELEASE = 'cd "$1" || exit 0; attempt="$2"; shift 2; rm -rf "$attempt"; for job; do rm -rf "jobs/$job" "ended/$job"; done'
-_HAS_AREA = '[ -d "$1" ]'
-_AWAIT = r"""
-cd "$1/ended" || exit
-mapfile -t jobs
-end=$(($(date +%s%N) / 1000000 + $2))
-while [ "$(($(date +%s%N) / 1000000))" -lt "$end" ]; do
-    for job in "${jobs[@]}"; do [ -e "$job" ] && { printf '%s\n' "$job"; exit; }; done
-    sleep 0.05
-done
-"""
 _SCRIPT = "#!/bin/bash -p\nexec /bin/bash -p '{tools}/job.sh' '{job}'\n"
 _SETTLE = 0.05  # seconds; between the script's end and the scheduler's word for it
 
@@ -62,19 +52,20 @@ class SlurmSite:
         root: the site's work folder on the worker's machine: the lab's name at the cluster, and locks.
         vault: where datasets lie, by the hexadecimal digits of their digest.
         launcher: the launcher's binary.
-        shell: where commands are run and files go.
-        control: the scheduler.
+        cluster: how it is reached, and how it may be used.
     """
 
-    def __init__(self, *, name: str, instance: str, root: Path, vault: Path, launcher: Path, images: Images, artifacts: Artifacts, clock: Clock,
-                 settings: SlurmSettings, shell: Shell, control: Control) -> None:  # fmt: skip
-        self.name, self.vault, self.launcher, self.clock, self.settings = name, vault, launcher, clock, settings
-        self._shell, self._control = shell, control
+    def __init__(self, *, name: str, instance: str, root: Path, vault: Path, launcher: Path, images: Images, clock: Clock,
+                 cluster: Cluster) -> None:  # fmt: skip
+        self.name, self.vault, self.launcher, self.clock = name, vault, launcher, clock
+        self.settings, self._shell, self._control = cluster.settings, cluster.shell, cluster.control
         self._staging = Staging(root)
-        self.layout = Layout(PurePosixPath(settings.scratch), instance, self._lab())
-        self._images = SlurmImages(shell, control, self.layout, settings, images, artifacts, self._staging)
+        self.layout = Layout(PurePosixPath(self.settings.scratch), instance, self._lab())
+        self._images = SlurmImages(cluster, self.layout, images, self._staging)
         self._tools_at: PurePosixPath | None = None
         self._placed: set[str] = set()
+        self._queue = Snapshot(self._control.queue, self.settings.poll_seconds)
+        self._ends = Ends(self._shell, self.layout.root)
         self._leaders: dict[str, str] = {}
         """Jobs whose folders were seen: a container's name → that of the job that it is part of."""
 
@@ -136,40 +127,31 @@ class SlurmSite:
         with self._staging.locked(f"attempt-{spec.attempt}"):
             fresh, id_ = self._place_job(name, spec)
             if id_ is None and not fresh:
-                id_ = next((line.id for line in self._lines_of({name}).get(name, ()) if line.exit_code != observing.NOT_OURS), None)
+                lines = self._lines_of({name}, fresh=True).get(name, ())
+                id_ = next((line.id for line in lines if line.exit_code != observing.NOT_OURS), None)
                 fresh = id_ is None
-                if id_:
-                    self._shell.run(_WRITE_ID, str(self.layout.root), name, id_)
             if id_ is None:
                 id_ = self._control.submit(self._request(name, spec))
-                self._shell.run(_WRITE_ID, str(self.layout.root), name, id_)
         return Handle(key=key, id=id_, created=fresh)
 
     def _place_job(self, name: str, spec: JobSpec) -> tuple[bool, str | None]:
-        """Make the job's folder, unless it is there; whether it was made, and the id of the job, if it was submitted."""
+        """Make the job's folder, unless it is there; whether it was made, and the id of the job, if it has begun."""
         for container in spec.containers:
             self._images.ensure(container.image)
         self._place_datasets(spec)
-        self._check_areas(spec)
+        areas = sorted({self.layout.area(spec.attempt, m.area) for c in spec.containers for m in c.mounts if laid.is_pushed(m)})
+        within = [f"../{area.relative_to(self.layout.root)}" for area in areas]
         files = laid.job_files(self.layout, self.settings, spec, self._tools)
-        answer = self._shell.run(
-            _PLACE, str(self.layout.root), name, secrets.token_hex(4), *self._names_of(spec)[1:], stdin=laid.packed(files)
-        ).decode()
+        arguments = (name, secrets.token_hex(4), str(len(within)), *within, *self._names_of(spec)[1:])
+        answer = self._shell.run(_PLACE, str(self.layout.root), *arguments, stdin=laid.packed(files)).decode()
+        if answer.startswith("no "):
+            msg = f"an area of {spec.attempt} that its job mounts is not there."
+            raise PlatformFault(msg)
         fresh, digest, *id_ = answer.split()
         if digest != digest_of(spec):
             msg = f"job {spec.attempt} exists with another specification."
             raise Conflict(msg)
         return fresh == "1", id_[0] if id_ else None
-
-    def _check_areas(self, spec: JobSpec) -> None:
-        for mount in (m for c in spec.containers for m in c.mounts):
-            if mount.area in ("outputs", "socket") or mount.dataset:
-                continue
-            try:
-                self._shell.run(_HAS_AREA, str(self.layout.area(spec.attempt, mount.area)))
-            except Failed as error:
-                msg = f"the area {mount.area!r} of {spec.attempt} is not there."
-                raise PlatformFault(msg) from error
 
     def _request(self, name: str, spec: JobSpec) -> Request:
         script = _SCRIPT.format(tools=self._tools, job=self.layout.root / "jobs" / name)
@@ -209,11 +191,9 @@ class SlurmSite:
             known[key] = (observing.the_line(lines.get(leader, ()), found) if found else None, found)
         return known
 
-    def _lines_of(self, names: set[str]) -> dict[str, list[Line]]:
-        found: dict[str, list[Line]] = {}
-        for line in self._control.queue():
-            if line.name in names:
-                found.setdefault(line.name, []).append(line)
+    def _lines_of(self, names: set[str], *, fresh: bool = False) -> dict[str, list[Line]]:
+        queue = self._queue.look(fresh=fresh)
+        found = {name: list(queue[name]) for name in names if name in queue}
         for line in self._control.accounted(names - found.keys()) if names - found.keys() else ():
             found.setdefault(line.name, []).append(line)
         return found
@@ -228,10 +208,10 @@ class SlurmSite:
     def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
         """See the port. What ends a job leaves a mark that is waited for at the cluster's file system, so that the scheduler is not asked."""
         end = time.monotonic() + timeout.total_seconds()
-        names = "".join(f"{self._leaders.get(name, name)}\n" for name in map(self.layout.job, keys)).encode()
-        milliseconds = str(max(0, int(timeout.total_seconds() * 1000)))
-        noticed = self._shell.run(_AWAIT, str(self.layout.root), milliseconds, stdin=names, timeout=timeout.total_seconds() + 60).strip()
+        _ = self._tools
+        noticed = self._ends.wait({self._leaders.get(name, name) for name in map(self.layout.job, keys)}, timeout.total_seconds())
         while noticed and time.monotonic() < end:
+            self._queue.look(fresh=True)  # what was seen before the mark says nothing
             if any(seen.seen not in (Seen.RUNNING, Seen.PENDING) for seen in self.observe(keys).values()):
                 return
             time.sleep(_SETTLE)
@@ -268,12 +248,12 @@ class SlurmSite:
             raise Conflict(msg)
         if fault := observing.fault_of(key, line, facts):
             raise PlatformFault(fault)
-        return self._take(key, seen, line, "cancelled" in facts, into)
+        return self._take(key, seen, line, facts, into)
 
-    def _take(self, key: JobKey, seen: Observation, line: Line, cancelled: bool, into: Path) -> Outcome:
+    def _take(self, key: JobKey, seen: Observation, line: Line, facts: observing.Facts, into: Path) -> Outcome:
         spec, container = self._spec_of(key)
         left = self._small(key)
-        if not ("report" in left or "stopped" in left or seen.limit or cancelled):
+        if not ("report" in left or "stopped" in left or seen.limit or "cancelled" in facts):
             said = left.get("step.log", b"") + self.logs(key, 0, 2_000)
             msg = f"the container was not started on {line.nodes}, so nothing of it was executed: {said.decode(errors='replace').strip()[-500:]}"
             raise PlatformFault(msg)
@@ -339,11 +319,12 @@ class SlurmSite:
         self._staging.folder(attempt)
         names = [self.layout.job(JobKey(attempt=attempt, role=role)) for role in ROLES]
         there = self._facts(set(names))
-        living = {line.name for line in self._control.queue() if phase_of(line.state) in (Phase.WAITING, Phase.RUNNING)} if there else set()
-        self._control.cancel(sorted(living & set(names)))
+        lines = self._queue.look(fresh=True) if there else {}
+        self._control.cancel([n for n in names if any(phase_of(line.state) in (Phase.WAITING, Phase.RUNNING) for line in lines.get(n, ()))])
         self._shell.run(_RELEASE, str(self.layout.root), str(self.layout.attempt(attempt)), *names)
         for name in names:
             self._leaders.pop(name, None)
+        self._ends.forget(names)
 
     def owned(self) -> set[JobKey]:
         """See the port."""
@@ -351,5 +332,11 @@ class SlurmSite:
         for line in self._shell.run(_OWNED, str(self.layout.root)).decode().split():
             attempt, _, role = line.rpartition(".")
             if role in ROLES:
-                found.add(JobKey(attempt=attempt, role=role))  # type: ignore[arg-type]
+                found.add(JobKey(attempt=attempt, role=role))
         return found
+
+    def inspect(self) -> tuple[Demand, ...]:
+        """See `Inspectable`."""
+        _ = self._tools
+        login = self._shell.run(demands.LOOK, str(self.layout.root), str(self.settings.apptainer)).decode(errors="replace")
+        return (*demands.of_scheduler(self._control.config()), *demands.of_login(login))

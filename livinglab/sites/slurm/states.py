@@ -27,7 +27,8 @@ STATES: dict[str, Phase] = {
     "TIMEOUT": Phase.OUT_OF_TIME, "DEADLINE": Phase.OUT_OF_TIME, "OUT_OF_MEMORY": Phase.OUT_OF_MEMORY, "CANCELLED": Phase.CANCELLED,
     "NODE_FAIL": Phase.LOST, "BOOT_FAIL": Phase.LOST, "LAUNCH_FAILED": Phase.LOST, "REVOKED": Phase.LOST, "PREEMPTED": Phase.LOST,
 }  # fmt: skip
-"""Every state and flag of Slurm 24.11 to 26.05 (`squeue(1)`, `sacct(1)`, JOB STATE CODES). PREEMPTED is final only where the site does not requeue."""
+"""Every state and flag of Slurm 24.11 to 26.05 (`squeue(1)`, `sacct(1)`, JOB STATE CODES). PREEMPTED is final
+only where the site does not requeue."""
 
 _ADVICE: dict[str, str] = {
     "None": "",
@@ -37,7 +38,7 @@ _ADVICE: dict[str, str] = {
     "BeginTime": "It was put back into the queue and may start again in a moment.",
     "JobHeldUser": "It is held; `livinglab run release` lets it go.",
     "JobHeldAdmin": "The cluster's administrators hold it, and only they can let it go.",
-    "launch failed requeued held": "Its start failed on a node and the cluster holds it: the administrators must look at the node, then `scontrol release` it.",
+    "launch failed requeued held": "Its start failed on a node and the cluster holds it: the administrators look at the node and release it.",
     "Reservation": "It waits for the reservation that this site names to begin.",
     "ReqNodeNotAvail": "Nodes that it could run on are down, drained or reserved for maintenance; it starts when they are back.",
     "PartitionDown": "The partition is down; ask the cluster's administrators.",
@@ -67,7 +68,8 @@ _ADVICE: dict[str, str] = {
 
 def phase_of(state: str) -> Phase | None:
     """What a state comes to; None for one that is not known, which is never a success. `CANCELLED by 2000` is `CANCELLED`."""
-    return STATES.get(state.split()[0].upper().rstrip("+") if state.split() else "")
+    first, *_ = state.split() or [""]
+    return STATES.get(first.upper().rstrip("+"))
 
 
 def advice(state: str, reason: str) -> str:
@@ -81,5 +83,5 @@ def advice(state: str, reason: str) -> str:
     if "Max" in reason or reason.endswith("Limit") or "Grp" in reason:
         whose = "QOS" if reason.startswith("QOS") else "account" if reason.startswith("Assoc") else "cluster"
         what = "at once, for all that share it" if "Grp" in reason else "per job or per user"
-        return f"A limit of the {whose} is reached ({what}): it starts when other jobs of the lab have ended. Ask the cluster's administrators to raise it if this lasts."
+        return f"A limit of the {whose} is reached ({what}): it starts when other jobs have ended; its administrators can raise the limit."
     return f"The cluster says {reason}." if reason and phase_of(state) is Phase.WAITING else ""

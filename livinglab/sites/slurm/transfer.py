@@ -32,7 +32,10 @@ rm -rf "$1" "$1.sum" && mv -T "$1.new.$2" "$1" && echo "$2" >"$1.sum"
 """
 _ASK = '[ -f "$1" ] || exit 66; stat -c %s "$1" && sha256sum "$1"'
 _READ = 'tail -c +"$2" "$1" | head -c "$3"'
-_SEVERAL = 'cd "$1" 2>/dev/null || exit 66; find . -maxdepth 1 -type f -size -64k ! -name log ! -name outputs.tar -printf "%P\\0" |' + ' tar --create --null --files-from=-'
+_SEVERAL = r"""
+cd "$1" 2>/dev/null || exit 66
+find . -maxdepth 1 -type f -size -64k ! -name log ! -name outputs.tar -printf '%P\0' | tar --create --null --files-from=-
+"""
 
 
 def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]) -> None:

@@ -22,8 +22,7 @@ def site_view(text: str, spec: JobSpec, container: ContainerSpec) -> tuple[Findi
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
         seen.setdefault(kind, []).append(rest)
-    status = dict(line.partition(":")[::2] for line in seen.get("status", []))
-    status = {name: value.split() for name, value in status.items()}
+    status = {name: value.split() for name, _, value in (line.partition(":") for line in seen.get("status", []))}
     limits, ids = container.resources, [str(spec.profile.uid), str(spec.profile.gid)]
     interfaces = [line.partition(":")[0].strip() for line in seen.get("interface", []) if ":" in line]
     apart = _apart(seen.get("ns", []))

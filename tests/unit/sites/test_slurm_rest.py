@@ -23,7 +23,7 @@ from livinglab.sites.slurm import rest
 from livinglab.sites.slurm.config import RestAccess, SlurmSettings
 from livinglab.sites.slurm.control import Request
 from livinglab.sites.slurm.rest import RestControl
-from livinglab.sites.slurm.shell import Failed
+from livinglab.sites.slurm.shell import Failed, local_shell
 
 RECORDED = Path(__file__).parent / "slurmrestd"
 TOKEN = "head.body.signature"
@@ -94,15 +94,18 @@ def token(tmp_path: Path) -> Path:
     return path
 
 
-def control_of(url: str, token: Path, **options: Any) -> RestControl:
+@contextmanager
+def control_of(url: str, token: Path, *, timeout: float = 5.0, **options: Any) -> Iterator[RestControl]:
     settings = SlurmSettings(scratch=Path("/scratch"), partition="lab")
-    timeout = options.pop("timeout", 5.0)
-    return RestControl(RestAccess(url=url, user="lab", token=token, **options), settings, timeout=timeout)
+    control = RestControl(RestAccess(url=url, user="lab", token=token, **options), settings, local_shell(), timeout=timeout)
+    yield control
+    control.close()
 
 
 @pytest.fixture
-def control(daemon: Daemon, token: Path) -> RestControl:
-    return control_of(daemon.url, token)
+def control(daemon: Daemon, token: Path) -> Iterator[RestControl]:
+    with control_of(daemon.url, token) as control:
+        yield control
 
 
 def errors(number: int, error: str, description: str = "It failed") -> dict[str, Any]:
@@ -242,8 +245,8 @@ def test_what_is_no_token_is_not_sent(daemon: Daemon, control: RestControl, toke
 
 
 def test_nobody_answers(token: Path) -> None:
-    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:9 does not answer"):
-        control_of("http://127.0.0.1:9", token).queue()
+    with control_of("http://127.0.0.1:9", token) as control, pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:9 does not answer"):
+        control.queue()
 
 
 class Silent(dict[str, tuple[int, bytes]]):
@@ -258,8 +261,8 @@ class Silent(dict[str, tuple[int, bytes]]):
 
 def test_a_daemon_that_falls_silent_is_not_waited_for(daemon: Daemon, token: Path) -> None:
     daemon.answers = Silent()
-    with pytest.raises(Unreachable, match="ReadTimeout"):
-        control_of(daemon.url, token, timeout=0.2).queue()
+    with control_of(daemon.url, token, timeout=0.2) as control, pytest.raises(Unreachable, match="ReadTimeout"):
+        control.queue()
     Silent.over.set()
 
 
@@ -321,13 +324,14 @@ def test_https_believes_the_authority_that_is_given_and_no_other(tmp_path: Path,
     ca, tls = certified(tmp_path)
     with serving(tls) as daemon:
         daemon.says("/slurm/v0.0.45/jobs/", 200, {"jobs": []})
-        assert control_of(daemon.url, token, ca=ca).queue() == ()
-        with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
-            control_of(daemon.url, token).queue()
+        with control_of(daemon.url, token, ca=ca) as control:
+            assert control.queue() == ()
+        with control_of(daemon.url, token) as control, pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            control.queue()
 
 
 def test_authorities_that_cannot_be_read_are_told_at_once(tmp_path: Path, token: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for name in ("empty.pem", "absent.pem"):
-        with pytest.raises(Invalid, match=name):
-            control_of("https://127.0.0.1:9", token, ca=tmp_path / name)
+        with pytest.raises(Invalid, match=name), control_of("https://127.0.0.1:9", token, ca=tmp_path / name):
+            pass
