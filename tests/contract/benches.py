@@ -136,13 +136,17 @@ class SlurmBench:
     Args:
         shell: how the cluster is reached.
         nowhere: the same way, to where nobody answers.
+        control: the scheduler, where the shell is not the way to it; `nobody` is then the same way, to where nobody answers.
     """
 
-    def __init__(self, folder: Path, artifacts: FileArtifacts, image: str, shell: Shell, nowhere: Shell, control: Control | None = None) -> None:
+    def __init__(self, folder: Path, artifacts: FileArtifacts, image: str, shell: Shell, nowhere: Shell, *,
+                 control: Control | None = None, nobody: Control | None = None) -> None:  # fmt: skip
         self.root = folder
         self.folder = folder / "scratch"
         self.folder.mkdir(parents=True)
-        self.artifacts, self.image, self.shell, self.nowhere, self.control = artifacts, image, shell, nowhere, control
+        self.artifacts, self.image = artifacts, image
+        self.here, self.elsewhere = (shell, control), (nowhere, nobody)
+        self.shell = shell
         self.profile = IsolationProfile.model_validate({"witnesses": {"pids": ["rlimit"]}})
         self.instance = f"test{secrets.token_hex(3)}"
         data = folder / "data"
@@ -157,20 +161,20 @@ class SlurmBench:
         return ("python3", "-c", PYTHON[behaviour])
 
     def again(self) -> SlurmSite:
-        return self._site("work", self.shell)
+        return self._site("work", *self.here)
 
     def stranger(self) -> SlurmSite:
-        return self._site("stranger", self.shell)
+        return self._site("stranger", *self.here)
 
-    def _site(self, work: str, shell: Shell) -> SlurmSite:
+    def _site(self, work: str, shell: Shell, control: Control | None) -> SlurmSite:
         settings = SlurmSettings(scratch=Path("/scratch"), partition="lab")
-        control = self.control if self.control and shell is self.shell else CommandControl(shell, settings)
         return SlurmSite(name="cluster", instance=self.instance, root=self.root / work, vault=self.root / "vault", launcher=LAUNCHER,
-                         images=OciImages(self.artifacts), clock=SystemClock(), cluster=Cluster(settings, shell, control))  # fmt: skip
+                         images=OciImages(self.artifacts), clock=SystemClock(),
+                         cluster=Cluster(settings, shell, control or CommandControl(shell, settings)))  # fmt: skip
 
     @contextmanager
     def away(self) -> Iterator[SlurmSite]:
-        yield self._site("work", self.nowhere)
+        yield self._site("work", *self.elsewhere)
 
     def lose(self, key: JobKey) -> None:
         name = self.site.layout.job(key)

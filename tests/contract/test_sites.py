@@ -7,7 +7,7 @@ import pytest
 
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.isolation import IsolationProfile
-from livinglab.sites.slurm.shell import local_shell, ssh_shell
+from livinglab.sites.slurm.shell import CommandShell, local_shell, ssh_shell
 from livinglab.testing.bench import Bench
 from livinglab.testing.conformance import SiteConformance
 from tests.contract.benches import DockerBench, FakeBench, SlurmBench, python_image
@@ -62,15 +62,37 @@ class TestSlurmSite(SiteConformance):
         bench.close()
 
 
+@pytest.fixture
+def ssh_to_nobody(slurm_bed: SlurmBed, ssh_folder: Path) -> CommandShell:
+    return ssh_shell(
+        "127.0.0.1", "lab", port=9, identity=slurm_bed.state / "id_ed25519", known_hosts=slurm_bed.state / "known_hosts", control=ssh_folder
+    )
+
+
 @pytest.mark.slurm
 class TestSlurmSiteOverSsh(SiteConformance):
     """Over the login node's sshd: images, inputs and outputs too."""
 
     @pytest.fixture
-    def bench(self, tmp_path: Path, engine_image: tuple[FileArtifacts, str], slurm_bed: SlurmBed, ssh_folder: Path) -> Iterator[SlurmBench]:
-        nowhere = ssh_shell(
-            "127.0.0.1", "lab", port=9, identity=slurm_bed.state / "id_ed25519", known_hosts=slurm_bed.state / "known_hosts", control=ssh_folder
-        )
-        bench = SlurmBench(tmp_path / "bench", *engine_image, slurm_bed.ssh(ssh_folder), nowhere)
+    def bench(
+        self, tmp_path: Path, engine_image: tuple[FileArtifacts, str], slurm_bed: SlurmBed, ssh_folder: Path, ssh_to_nobody: CommandShell
+    ) -> Iterator[SlurmBench]:
+        bench = SlurmBench(tmp_path / "bench", *engine_image, slurm_bed.ssh(ssh_folder), ssh_to_nobody)
         yield bench
         bench.close()
+
+
+@pytest.mark.slurm
+class TestSlurmSiteOverRest(SiteConformance):
+    """Jobs over slurmrestd, files over SSH."""
+
+    @pytest.fixture
+    def bench(
+        self, tmp_path: Path, engine_image: tuple[FileArtifacts, str], slurm_bed: SlurmBed, ssh_folder: Path, ssh_to_nobody: CommandShell,
+        slurm_token: Path
+    ) -> Iterator[SlurmBench]:  # fmt: skip
+        control, nobody = slurm_bed.rest(slurm_token), slurm_bed.rest(slurm_token, "http://127.0.0.1:9")
+        bench = SlurmBench(tmp_path / "bench", *engine_image, slurm_bed.ssh(ssh_folder), ssh_to_nobody, control=control, nobody=nobody)
+        yield bench
+        bench.close()
+        control.close()

@@ -35,10 +35,12 @@ class SshAccess(Frozen):
 class RestAccess(Frozen):
     """Slurm's daemon for web requests: jobs go over it, files over the other access."""
 
-    url: str = Field(pattern=r"^https?://[^\s?#]+$")
+    url: str = Field(pattern=r"^https?://[^\s?#@]+$")
     user: Word
     token: Path
     """A file that holds a JSON Web Token; read anew for each request, so that whoever renews it need not tell the lab."""
+    ca: Path | None = None
+    """For `https`: the certificates of the authorities that are believed; the machine's own where none are given."""
 
 
 class SlurmSettings(Frozen):

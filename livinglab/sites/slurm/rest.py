@@ -1,0 +1,185 @@
+"""The scheduler by slurmrestd, with a JSON Web Token. Jobs only: this daemon moves no files."""
+
+import re
+import ssl
+from collections.abc import Collection
+from threading import Lock
+from typing import NoReturn
+from urllib.parse import quote
+
+import httpx
+
+from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
+from livinglab.sites.slurm import rest_bodies as bodies
+from livinglab.sites.slurm.cli import CommandControl
+from livinglab.sites.slurm.commands import nice
+from livinglab.sites.slurm.config import RestAccess, SlurmSettings
+from livinglab.sites.slurm.control import Line, Request
+from livinglab.sites.slurm.shell import TIMEOUT, Failed, Shell
+
+_CONNECT_SECONDS = 10.0
+_CONNECTIONS = 8
+"""Kept open at most, whatever the number of threads: the daemon serves 124 in all."""
+_IDLE_SECONDS = 30.0
+_BODY_BYTES = 512 << 20
+"""About 50,000 jobs, as the daemon lists them."""
+_TOKEN_BYTES = 16 << 10
+_TOKEN = re.compile(r"(SLURM_JWT=)?(?P<token>[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
+"""As `scontrol token` prints it, or the token alone."""
+
+_REFUSED = frozenset({401, 403, 511})
+_REFUSED_BY_SLURM = frozenset({1007, *range(6000, 6013), 9008})
+"""Slurm's numbers for "who are you?" (`slurm_errno.h`)."""
+_NOT_ALLOWED = 1
+"""What a request to cancel comes back with while the controller is away, whoever asks."""
+_AWAY = frozenset({11, *range(1001, 1005), *range(1013, 1026), *range(1800, 1806), 2007, 2016, 2027, 2059, 2131, *range(5003, 5006), 7000, 7008})
+"""Slurm's numbers for a daemon that is away, in standby, shutting down or busy: too many requests (11), a full queue (2007), …"""
+
+
+class RestControl:
+    """`Control` over slurmrestd. Threads may share one: they share its connections.
+
+    A busy controller ("temporarily unable to accept job", a full queue) is `Unreachable`, like one that is away: sbatch would sleep and
+    try again, and so does whoever calls, who looks for the job's name first.
+
+    Args:
+        access: the daemon's address, and whose token it is sent.
+        settings: how the cluster may be used.
+        shell: the way to the files; the one thing that no daemon tells, the cluster's configuration, is asked over it.
+        timeout: seconds after which an answer is no longer waited for.
+    """
+
+    def __init__(self, access: RestAccess, settings: SlurmSettings, shell: Shell, *, timeout: float = TIMEOUT) -> None:
+        self._access, self._settings = access, settings
+        self._commands = CommandControl(shell, settings)
+        self._lock = Lock()
+        self._version: str | None = None
+        try:
+            trusted = ssl.create_default_context(cafile=access.ca)
+        except OSError as error:
+            msg = f"{access.ca} holds no certificates that can be read: {error.strerror or error}."
+            raise Invalid(msg, hint="A file in PEM format is expected.") from error
+        limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS)
+        self._http = httpx.Client(
+            base_url=access.url, verify=trusted, limits=limits, timeout=httpx.Timeout(timeout, connect=_CONNECT_SECONDS), trust_env=False
+        )
+
+    def submit(self, request: Request) -> str:
+        """See the protocol."""
+        return bodies.parse_submitted(self._ask("POST", "slurm", "job/submit", json=bodies.build_job(self._settings, request)))
+
+    def queue(self) -> tuple[Line, ...]:
+        """See the protocol."""
+        return bodies.parse_jobs(self._ask("GET", "slurm", "jobs/"), self._access.user)
+
+    def accounted(self, names: Collection[str]) -> tuple[Line, ...]:
+        """See the protocol."""
+        if not names:
+            return ()
+        wanted = {"job_name": ",".join(sorted(names)), "users": self._access.user, "start_time": "now-30days", "show_duplicates": "true",
+                  "disable_truncate_usage_time": "true"}  # fmt: skip
+        return bodies.parse_accounting(self._ask("GET", "slurmdb", "jobs/", params=wanted), self._access.user)
+
+    def cancel(self, names: Collection[str]) -> None:
+        """See the protocol. The daemon takes one name at a time, and those of it that have ended already are none of its business either."""
+        for name in sorted(names):
+            self._ask("DELETE", "slurm", "jobs/", json={"job_name": name, "user_name": self._access.user})
+
+    def hold(self, ids: Collection[str]) -> None:
+        """See the protocol."""
+        self._update_all(ids, hold=True)
+
+    def let_go(self, ids: Collection[str]) -> None:
+        """See the protocol."""
+        self._update_all(ids, hold=False)
+
+    def prioritise(self, id_: str, priority: int) -> None:
+        """See the protocol."""
+        self._update(id_, nice=nice(priority))
+
+    def config(self) -> str:
+        """See the protocol. Only v0.0.45 has it, in another form: it is asked where the files go, as it is by commands."""
+        return self._commands.config()
+
+    def ping(self) -> str:
+        """Who answers, by which version; `Unreachable` where the daemon does, but no controller behind it."""
+        release, controllers = bodies.parse_ping(self._ask("GET", "slurm", "ping/"))
+        if not controllers:
+            msg = f"slurmrestd at {self._access.url} answers, but no controller of its cluster does, or none to this token."
+            raise Unreachable(msg)
+        return f"slurm {release} by slurmrestd {self._version}"
+
+    def close(self) -> None:
+        """End the connections."""
+        self._http.close()
+
+    def _update_all(self, ids: Collection[str], **changes: object) -> None:
+        """As scontrol does it: one that is refused keeps none of the others from being changed."""
+        refused: list[Failed] = []
+        for id_ in sorted(ids):
+            try:
+                self._update(id_, **changes)
+            except Failed as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
+
+    def _update(self, id_: str, **changes: object) -> None:
+        self._ask("POST", "slurm", f"job/{quote(id_, safe='')}", json=changes)
+
+    # --- one question ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, method: str, daemon: str, path: str, *, json: object = None, params: dict[str, str] | None = None) -> bytearray:
+        """Ask slurmctld or slurmdbd; the answer's body, of which Slurm says that nothing went wrong."""
+        with self._lock:
+            if self._version is None:
+                self._version = bodies.choose_version(self._send("GET", "/openapi/v3"))
+            version = self._version
+        return self._send(method, f"/{daemon}/{version}/{path}", json=json, params=params)
+
+    def _send(self, method: str, path: str, *, json: object = None, params: dict[str, str] | None = None) -> bytearray:
+        token = self._token()
+        headers = {"X-SLURM-USER-NAME": self._access.user, "X-SLURM-USER-TOKEN": token, "Accept": "application/json", "Accept-Encoding": "identity"}
+        try:
+            with self._http.stream(method, path, json=json, params=params, headers=headers) as answer:
+                body = bytearray()
+                for chunk in answer.iter_raw():
+                    body += chunk
+                    if len(body) > _BODY_BYTES:
+                        msg = f"slurmrestd at {self._access.url} answers with more than {_BODY_BYTES >> 20} MiB, more than any list of jobs has."
+                        raise PlatformFault(msg)
+        except httpx.TransportError as error:
+            msg = f"slurmrestd at {self._access.url} does not answer ({type(error).__name__}: {error})."
+            raise Unreachable(msg) from error
+        said, numbers = bodies.parse_errors(body)
+        if not answer.is_success or said:
+            self._refuse(answer.status_code, said or body[:300].decode(errors="replace").strip(), numbers, token)
+        return body
+
+    def _refuse(self, status: int, said: str, numbers: frozenset[int], token: str) -> NoReturn:
+        said = said.replace(token, "…") or f"status {status}"
+        if numbers & _REFUSED_BY_SLURM or (status in _REFUSED and _NOT_ALLOWED not in numbers):
+            msg = f"the token in {self._access.token} is expired, or not one of user {self._access.user} at this cluster: {said}."
+            hint = "Nothing is known of the jobs, and none is lost. Put a new one into the file (`scontrol token`); it is used at once."
+            raise Unreachable(msg, hint=hint)
+        if status == httpx.codes.NOT_FOUND and not numbers:
+            self._version = None  # the daemon was replaced by one that offers others, perhaps: asked again next time
+            msg = f"there is no such thing at {self._access.url}: {said}"
+            raise Unreachable(msg, hint="Is it the address of slurmrestd? If it was updated just now, the next try finds what it offers.")
+        if numbers & _AWAY or _NOT_ALLOWED in numbers or (status >= httpx.codes.INTERNAL_SERVER_ERROR and not numbers):
+            msg = f"Slurm does not answer: {said}"
+            raise Unreachable(msg)
+        msg = f"Slurm refuses: {said}"
+        raise Failed(msg, status, said)
+
+    def _token(self) -> str:
+        try:
+            with self._access.token.open("rb") as file:
+                match = _TOKEN.fullmatch(file.read(_TOKEN_BYTES).decode(errors="replace").strip())
+        except OSError as error:
+            msg = f"the token for slurmrestd cannot be read from {self._access.token}: {error.strerror}."
+            raise Unreachable(msg) from error
+        if match is None:
+            msg = f"{self._access.token} holds no JSON Web Token."
+            raise Unreachable(msg, hint="What `scontrol token` prints is expected, and nothing else.")
+        return match["token"]
