@@ -377,7 +377,8 @@ class Tx(Protocol):
         """The next attempt of the site, by priority and then age, that is not final and that nobody owns (no owner, lease over, or
         `dead(owner)`), taken over by `owner` with the next epoch; None if there is none. Two callers never get the same one.
 
-        One that was never begun has to wait while its run is held, and while the site is draining, away, or away too soon for it.
+        One that was never begun has to wait while its run is held, and while the site is draining, away, or away too soon for it;
+        not where its run is to be cancelled.
         """  # noqa: D205
         ...
 

@@ -86,11 +86,12 @@ class RunTables(SiteTables):
         return taken
 
     def _may_go_on(self, site: str, now: datetime) -> sa.ColumnElement[bool]:
-        """What was begun, and what may begin: nobody holds its run, and the site takes it for as long as it may last."""
+        """What was begun or is to be ended, and what may begin: nobody holds its run, and the site takes it for as long as it may last."""
         record = self.site(site)
         room = record.room(now) if record else math.inf
         fits = sa.true() if room == math.inf else t.runs.c.longest_seconds < room
-        return sa.or_(t.attempts.c.state != RunState.QUEUED, sa.and_(t.runs.c.held.is_(False), fits))
+        begun = sa.or_(t.attempts.c.state != RunState.QUEUED, t.runs.c.state == RunState.CANCELLING)
+        return sa.or_(begun, sa.and_(t.runs.c.held.is_(False), fits))
 
     def renew(self, attempt: str, epoch: int, until: datetime) -> None:
         held = self.attempt(attempt)

@@ -103,6 +103,19 @@ class StoreSitesSuite(WithStore):
             tx.update_attempt(made.to(RunState.RUNNING), 0)
             assert claim(tx) is not None
 
+    def test_a_run_that_is_to_be_cancelled_waits_for_nobody(self, store: SqlStore) -> None:
+        (made,) = r.with_attempts(store)
+        with store.transaction() as tx:
+            run, docker = tx.run(made.run), tx.site("docker")
+            assert run is not None
+            assert docker is not None
+            tx.update_site(docker.model_copy(update={"state": SiteState.DRAINING}), docker)
+            held = run.model_copy(update={"held_by": "ministry"})
+            tx.update_run(held, run)
+            assert claim(tx) is None
+            tx.update_run(held.to(RunState.CANCELLING), held)
+            assert claim(tx) is not None
+
     def test_what_is_let_go_has_its_turn(self, store: SqlStore) -> None:
         (made,) = r.with_attempts(store)
         with store.transaction() as tx:
