@@ -44,7 +44,7 @@ def bare(bench: SlurmBench, shell: Shell) -> float:
     argv = shlex.join(["apptainer", "--silent", "exec", "--containall", "--cleanenv", "--no-home", "--net", "--network", "none", str(sif),
                        "python3", "-c", "print('hello')"])  # fmt: skip
     script = f"#!/bin/bash\n{argv}\n".encode()
-    sbatch = 'sbatch --parsable --export=NIL --mem=128M --cpus-per-task=1 --chdir=/ --output=/dev/null --partition=lab'
+    sbatch = "sbatch --parsable --export=NIL --mem=128M --cpus-per-task=1 --chdir=/ --output=/dev/null --partition=lab"
     job = shell.run(sbatch, stdin=script).decode().strip()
     while shell.run('squeue --noheader --jobs "$1" --states=all --format %T', job).decode().strip() not in ("COMPLETED", "FAILED"):
         time.sleep(POLL)
@@ -122,7 +122,8 @@ def cycles(bench: SlurmBench) -> None:
         emulated.asked, begun = 0, time.perf_counter()
         site.observe(keys)
         taken, memory = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"a cycle of {count:6,} jobs             {emulated.asked} query, {taken:.3f} s, {threading.active_count()} threads, {memory:.0f} MiB at most")
+        cost = f"{emulated.asked} query, {taken:.3f} s, {threading.active_count()} threads, {memory:.0f} MiB at most"
+        print(f"a cycle of {count:6,} jobs             {cost}")
 
 
 def main(jobs: int) -> None:

@@ -177,23 +177,20 @@ def _docker_site(settings: Settings, record: SiteRecord, artifacts: Artifacts, c
 
 def _slurm_site(settings: Settings, record: SiteRecord, artifacts: Artifacts, clock: Clock) -> Site:
     from livinglab.artifacts.oci import OciImages
+    from livinglab.sites.slurm.control import Cluster
     from livinglab.sites.slurm.site import SlurmSite
 
     slurm = _slurm_settings(record.settings)
     shell = _slurm_shell(settings, slurm)
     return SlurmSite(name=record.name, instance=settings.instance, root=settings.home / "work" / record.name, vault=settings.vault_path,
-                     launcher=settings.launcher_path, images=OciImages(artifacts), artifacts=artifacts, clock=clock, settings=slurm, shell=shell,
-                     control=_slurm_control(shell, slurm))  # fmt: skip
+                     launcher=settings.launcher_path, images=OciImages(artifacts), clock=clock,
+                     cluster=Cluster(slurm, shell, _slurm_control(shell, slurm)))  # fmt: skip
 
 
 def _slurm_settings(settings: "Mapping[str, JsonValue]") -> "SlurmSettings":
     from livinglab.sites.slurm.config import SlurmSettings
 
-    slurm = parse(_Holding[SlurmSettings], {"settings": settings}, "settings").settings
-    if slurm.rest:
-        msg = "this version of the lab submits jobs by Slurm's commands only."
-        raise Invalid(msg, where="settings.rest", hint="Leave it out.")
-    return slurm
+    return parse(_Holding[SlurmSettings], {"settings": settings}, "settings").settings
 
 
 def _slurm_shell(settings: Settings, slurm: "SlurmSettings") -> "Shell":
@@ -207,6 +204,10 @@ def _slurm_shell(settings: Settings, slurm: "SlurmSettings") -> "Shell":
 
 
 def _slurm_control(shell: "Shell", slurm: "SlurmSettings") -> "Control":
+    if slurm.rest:
+        from livinglab.sites.slurm.rest import RestControl
+
+        return RestControl(slurm.rest, slurm, shell)
     from livinglab.sites.slurm.cli import CommandControl
 
     return CommandControl(shell, slurm)

@@ -249,6 +249,8 @@ class SlurmSite:
                 self._restarts[name] = line.restarts
 
     def _facts(self, names: set[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
         asked = "".join(f"{name}\n" for name in sorted(names)).encode()
         return observing.parse_facts((self._there(observing.ASK, stdin=asked) or b"").decode(errors="replace"))
 
