@@ -95,7 +95,14 @@ class Sites:
         return SiteStatus(site=site, queued=queued, held=held, running=sum(tally.get(s, 0) for s in (RunState.RUNNING, RunState.CANCELLING)))
 
     def drain(self, name: str, by: str, reason: str) -> SiteRecord:
-        """Begin nothing further there; what was begun goes on, and what waits goes on waiting. Draining twice is once, under the newer reason."""
+        """Begin nothing further there; what was begun goes on, and what waits goes on waiting. Draining twice is once, under the newer reason.
+
+        Raises:
+            Invalid: without a reason, which everybody who waits reads.
+        """
+        if not reason.strip():
+            msg = "a site is drained for a reason, which everybody reads who waits for it."
+            raise Invalid(msg, where="reason")
         return self._turn(name, SiteState.DRAINING, by, reason)
 
     def resume(self, name: str, by: str) -> SiteRecord:
