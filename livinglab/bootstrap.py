@@ -23,7 +23,7 @@ from livinglab.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pydantic import JsonValue
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from livinglab.dispatch.worker import Worker
     from livinglab.evidence.keys import KeySigner
     from livinglab.services.engine import Boundary, Engine
+    from livinglab.services.sitecheck import SiteReport
     from livinglab.sites.slurm.config import SlurmSettings
     from livinglab.sites.slurm.control import Control
     from livinglab.sites.slurm.shell import Shell
@@ -211,6 +212,26 @@ def _slurm_control(shell: "Shell", slurm: "SlurmSettings") -> "Control":
     from livinglab.sites.slurm.cli import CommandControl
 
     return CommandControl(shell, slurm)
+
+
+def check_site(lab: Lab, name: str, progress: "Callable[[str], None]") -> "SiteReport":
+    """Is the site of that name fit for pilots, under a profile that accepts the witnesses that it needs?"""
+    import secrets
+    import tempfile
+    from pathlib import Path
+
+    from livinglab.artifacts.oci import ingest, program_image
+    from livinglab.domain.isolation import IsolationProfile
+    from livinglab.services.sitecheck import SiteCheck
+    from livinglab.sites.attest import attest
+
+    site = open_site(lab, name)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "probe.tar"
+        program_image(lab.settings.launcher_path, "probe", archive)
+        image = ingest(archive, lab.artifacts).digest
+    profile = IsolationProfile(witnesses=lab.sites.get(name).offer.witnesses)
+    return SiteCheck(site=site, image=image, attest=attest, profile=profile).check(secrets.token_hex(16), progress)
 
 
 # --- what a worker opens ----------------------------------------------------------------------------------------------

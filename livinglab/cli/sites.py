@@ -12,6 +12,7 @@ from livinglab.cli.client import as_json
 
 if TYPE_CHECKING:
     from livinglab.domain.site import SiteRecord, Window
+    from livinglab.services.sitecheck import SiteReport
     from livinglab.services.sites import Sites
 
 name_argument = click.argument("name")
@@ -79,6 +80,40 @@ def _state(site: "SiteRecord") -> str:
 
 def _window(window: "Window") -> str:
     return f"{window.id}  {window.begin.isoformat()} … {window.end.isoformat()}  {window.reason}"
+
+
+@site.command()
+@name_argument
+@as_json
+def check(name: str, *, as_json: bool) -> None:
+    """Ask a site how it is set up, and send containers that see for themselves. Fails unless pilots may run there."""
+    from livinglab.bootstrap import check_site, open_lab
+    from livinglab.cli import FAILED
+
+    report = check_site(open_lab(), name, lambda said: click.echo(f"… {said}", err=True))
+    if as_json:
+        echo_json(report.model_dump(mode="json") | {"fit": report.fit})
+    else:
+        _echo_report(report)
+    if not report.fit:
+        raise SystemExit(FAILED)
+
+
+def _echo_report(report: "SiteReport") -> None:
+    marks = {True: "holds", False: "FAILS"}
+    for demand in report.demands:
+        mark = marks[demand.holds] if demand.needed or demand.holds else "advised"
+        click.echo(f"{mark:8}  {demand.what}: {demand.seen}" + ("" if demand.holds else f" ({demand.demanded} is demanded). {demand.hint}"))
+    for probe in report.probes:
+        for finding in probe.attestation.report.findings if probe.attestation.report else ():
+            click.echo(f"{marks[finding.holds]:8}  {finding.property}, seen by the {finding.witness} in {probe.role}: {finding.seen}")
+        for reason in probe.attestation.reasons:
+            click.echo(f"FAILS     {probe.role}: {reason}")
+    for what, seconds in report.seconds.items():
+        click.echo(f"{what}: {seconds:.2f} s")
+    if report.problem:
+        click.echo(f"FAILS     {report.problem}")
+    click.echo(f"{report.site} is {'fit' if report.fit else 'NOT fit'} for pilots.")
 
 
 @site.command()

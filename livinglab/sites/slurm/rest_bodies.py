@@ -206,7 +206,8 @@ def build_job(settings: SlurmSettings, request: Request) -> dict[str, object]:
     job: dict[str, object] = {
         "name": request.name, "script": request.script, "environment": list(_ENVIRONMENT), "current_working_directory": "/",
         "standard_input": "/dev/null", "standard_output": "/dev/null", "standard_error": "/dev/null", "minimum_nodes": 1, "maximum_nodes": 1,
-        "tasks": 1, "cpus_per_task": request.cores, "tres_per_task": f"cpu={request.cores}", "memory_per_node": _given(request.mebibytes), "time_limit": _given(request.minutes),
+        "tasks": 1, "cpus_per_task": request.cores, "tres_per_task": f"cpu={request.cores}", "memory_per_node": _given(request.mebibytes),
+        "time_limit": _given(request.minutes),
         "requeue": True, "nice": nice(request.priority),
     }  # fmt: skip
     for name, field in {

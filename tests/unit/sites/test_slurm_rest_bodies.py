@@ -188,7 +188,8 @@ def test_a_job_is_asked_for_as_sbatch_would_ask() -> None:
     job = bodies.build_job(settings, Request(name="ll-x", script="#!/bin/bash\n", cores=2, mebibytes=300, minutes=7, gpus=1, priority=-5))["job"]
     assert isinstance(job, dict)
     expected = {
-        "name": "ll-x", "cpus_per_task": 2, "tres_per_task": "cpu=2", "memory_per_node": {"set": True, "infinite": False, "number": 300}, "nice": 1050, "requeue": True,
+        "name": "ll-x", "cpus_per_task": 2, "tres_per_task": "cpu=2", "memory_per_node": {"set": True, "infinite": False, "number": 300},
+        "nice": 1050, "requeue": True,
         "time_limit": {"set": True, "infinite": False, "number": 7}, "partition": "lab", "account": "pilots", "constraints": "plain",
         "reservation": "r", "tres_per_node": "gres/gpu:a100:1", "standard_output": "/dev/null",
     }  # fmt: skip
