@@ -2,14 +2,14 @@
 
 import re
 import ssl
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from threading import Lock
-from typing import NoReturn
+from typing import TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
+from livinglab.domain.errors import Invalid, LivingLabError, PlatformFault, Unreachable
 from livinglab.sites.slurm import rest_bodies as bodies
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.commands import nice
@@ -34,6 +34,8 @@ _NOT_ALLOWED = 1
 """What a request to cancel comes back with while the controller is away, whoever asks."""
 _AWAY = frozenset({11, *range(1001, 1005), *range(1013, 1026), *range(1800, 1806), 2007, 2016, 2027, 2059, 2131, *range(5003, 5006), 7000, 7008})
 """Slurm's numbers for a daemon that is away, in standby, shutting down or busy: too many requests (11), a full queue (2007), …"""
+
+Answer = TypeVar("Answer")
 
 
 class RestControl:
@@ -66,11 +68,11 @@ class RestControl:
 
     def submit(self, request: Request) -> str:
         """See the protocol."""
-        return bodies.parse_submitted(self._ask("POST", "slurm", "job/submit", json=bodies.build_job(self._settings, request)))
+        return self._ask(bodies.parse_submitted, "POST", "slurm/{}/job/submit", json=bodies.build_job(self._settings, request))
 
     def queue(self) -> tuple[Line, ...]:
         """See the protocol."""
-        return bodies.parse_jobs(self._ask("GET", "slurm", "jobs/"), self._access.user)
+        return self._ask(lambda body: bodies.parse_jobs(body, self._access.user), "GET", "slurm/{}/jobs/")
 
     def accounted(self, names: Collection[str]) -> tuple[Line, ...]:
         """See the protocol."""
@@ -78,12 +80,12 @@ class RestControl:
             return ()
         wanted = {"job_name": ",".join(sorted(names)), "users": self._access.user, "start_time": "now-30days", "show_duplicates": "true",
                   "disable_truncate_usage_time": "true"}  # fmt: skip
-        return bodies.parse_accounting(self._ask("GET", "slurmdb", "jobs/", params=wanted), self._access.user)
+        return self._ask(lambda body: bodies.parse_accounting(body, self._access.user), "GET", "slurmdb/{}/jobs/", params=wanted)
 
     def cancel(self, names: Collection[str]) -> None:
         """See the protocol. The daemon takes one name at a time, and those of it that have ended already are none of its business either."""
         for name in sorted(names):
-            self._ask("DELETE", "slurm", "jobs/", json={"job_name": name, "user_name": self._access.user})
+            self._ask(bodies.parse_done, "DELETE", "slurm/{}/jobs/", json={"job_name": name, "user_name": self._access.user})
 
     def hold(self, ids: Collection[str]) -> None:
         """See the protocol."""
@@ -103,7 +105,7 @@ class RestControl:
 
     def ping(self) -> str:
         """Who answers, by which version; `Unreachable` where the daemon does, but no controller behind it."""
-        release, controllers = bodies.parse_ping(self._ask("GET", "slurm", "ping/"))
+        release, controllers = self._ask(bodies.parse_ping, "GET", "slurm/{}/ping/")
         if not controllers:
             msg = f"slurmrestd at {self._access.url} answers, but no controller of its cluster does, or none to this token."
             raise Unreachable(msg)
@@ -125,52 +127,63 @@ class RestControl:
             raise refused[0]
 
     def _update(self, id_: str, **changes: object) -> None:
-        self._ask("POST", "slurm", f"job/{quote(id_, safe='')}", json=changes)
+        self._ask(bodies.parse_done, "POST", f"slurm/{{}}/job/{quote(id_, safe='')}", json=changes)
 
     # --- one question ---------------------------------------------------------------------------------------------------
 
-    def _ask(self, method: str, daemon: str, path: str, *, json: object = None, params: dict[str, str] | None = None) -> bytearray:
-        """Ask slurmctld or slurmdbd; the answer's body, of which Slurm says that nothing went wrong."""
+    def _ask(
+        self, parse: Callable[[bytearray], Answer], method: str, path: str, *, json: object = None, params: dict[str, str] | None = None
+    ) -> Answer:
+        """Ask slurmctld or slurmdbd, in the version that both sides speak; what its answer means."""
         with self._lock:
             if self._version is None:
-                self._version = bodies.choose_version(self._send("GET", "/openapi/v3"))
-            version = self._version
-        return self._send(method, f"/{daemon}/{version}/{path}", json=json, params=params)
+                self._version = self._send(bodies.choose_version, "GET", "openapi/v3")
+            path = path.format(self._version)
+        return self._send(parse, method, path, json=json, params=params)
 
-    def _send(self, method: str, path: str, *, json: object = None, params: dict[str, str] | None = None) -> bytearray:
+    def _send(
+        self, parse: Callable[[bytearray], Answer], method: str, path: str, *, json: object = None, params: dict[str, str] | None = None
+    ) -> Answer:
         token = self._token()
         headers = {"X-SLURM-USER-NAME": self._access.user, "X-SLURM-USER-TOKEN": token, "Accept": "application/json", "Accept-Encoding": "identity"}
         try:
             with self._http.stream(method, path, json=json, params=params, headers=headers) as answer:
-                body = bytearray()
-                for chunk in answer.iter_raw():
-                    body += chunk
-                    if len(body) > _BODY_BYTES:
-                        msg = f"slurmrestd at {self._access.url} answers with more than {_BODY_BYTES >> 20} MiB, more than any list of jobs has."
-                        raise PlatformFault(msg)
+                status, body = answer.status_code, self._body_of(answer)
         except httpx.TransportError as error:
             msg = f"slurmrestd at {self._access.url} does not answer ({type(error).__name__}: {error})."
             raise Unreachable(msg) from error
-        said, numbers = bodies.parse_errors(body)
-        if not answer.is_success or said:
-            self._refuse(answer.status_code, said or body[:300].decode(errors="replace").strip(), numbers, token)
+        if not httpx.codes.is_success(status):
+            said = bodies.find_errors(body) or bodies.SlurmSaysError(body[:300].decode(errors="replace").strip())
+            raise self._refusal(status, said, token)
+        try:
+            return parse(body)
+        except bodies.SlurmSaysError as error:
+            raise self._refusal(status, error, token) from error
+
+    def _body_of(self, answer: httpx.Response) -> bytearray:
+        body = bytearray()
+        for chunk in answer.iter_raw():
+            body += chunk
+            if len(body) > _BODY_BYTES:
+                msg = f"slurmrestd at {self._access.url} answers with more than {_BODY_BYTES >> 20} MiB, more than any list of jobs has."
+                raise PlatformFault(msg)
         return body
 
-    def _refuse(self, status: int, said: str, numbers: frozenset[int], token: str) -> NoReturn:
-        said = said.replace(token, "…") or f"status {status}"
+    def _refusal(self, status: int, error: bodies.SlurmSaysError, token: str) -> LivingLabError:
+        """What is raised for it. A token is in no sentence, not even where somebody sends it back."""
+        said, numbers = error.words.replace(token, "…") or f"status {status}", error.numbers
         if numbers & _REFUSED_BY_SLURM or (status in _REFUSED and _NOT_ALLOWED not in numbers):
-            msg = f"the token in {self._access.token} is expired, or not one of user {self._access.user} at this cluster: {said}."
-            hint = "Nothing is known of the jobs, and none is lost. Put a new one into the file (`scontrol token`); it is used at once."
-            raise Unreachable(msg, hint=hint)
+            return Unreachable(
+                f"the token in {self._access.token} is expired, or not one of user {self._access.user} at this cluster: {said}.",
+                hint="Nothing is known of the jobs, and none is lost. Put a new one into the file (`scontrol token`); it is used at once.",
+            )
         if status == httpx.codes.NOT_FOUND and not numbers:
             self._version = None  # the daemon was replaced by one that offers others, perhaps: asked again next time
-            msg = f"there is no such thing at {self._access.url}: {said}"
-            raise Unreachable(msg, hint="Is it the address of slurmrestd? If it was updated just now, the next try finds what it offers.")
+            hint = "Is it the address of slurmrestd? If it was updated just now, the next try finds what it offers."
+            return Unreachable(f"there is no such thing at {self._access.url}: {said}", hint=hint)
         if numbers & _AWAY or _NOT_ALLOWED in numbers or (status >= httpx.codes.INTERNAL_SERVER_ERROR and not numbers):
-            msg = f"Slurm does not answer: {said}"
-            raise Unreachable(msg)
-        msg = f"Slurm refuses: {said}"
-        raise Failed(msg, status, said)
+            return Unreachable(f"Slurm does not answer: {said}")
+        return Failed(f"Slurm refuses: {said}", status, said)
 
     def _token(self) -> str:
         try:

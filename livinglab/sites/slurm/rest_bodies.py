@@ -55,6 +55,14 @@ class _Said(_Read):
     errors: tuple[_Error, ...] = ()
 
 
+class SlurmSaysError(Exception):
+    """What went wrong, in Slurm's own `words` and `numbers` (`slurm_errno.h`)."""
+
+    def __init__(self, words: str, numbers: Iterable[int] = ()) -> None:
+        super().__init__(words)
+        self.words, self.numbers = words, frozenset(numbers)
+
+
 class _Signal(_Read):
     id: Number
 
@@ -191,11 +199,11 @@ class _Pings(_Said):
     meta: _Meta
 
 
-class _Offer(_Read):
+class _Offer(_Said):
     paths: dict[str, object]
 
 
-Shape = TypeVar("Shape", bound=BaseModel)
+Answer = TypeVar("Answer", bound=_Said)
 
 
 # --- saying -----------------------------------------------------------------------------------------------------------
@@ -207,18 +215,11 @@ def build_job(settings: SlurmSettings, request: Request) -> dict[str, object]:
         "name": request.name, "script": request.script, "environment": list(_ENVIRONMENT), "current_working_directory": "/",
         "standard_input": "/dev/null", "standard_output": "/dev/null", "standard_error": "/dev/null", "minimum_nodes": 1, "maximum_nodes": 1,
         "tasks": 1, "cpus_per_task": request.cores, "tres_per_task": f"cpu={request.cores}", "memory_per_node": _given(request.mebibytes),
-        "time_limit": _given(request.minutes),
-        "requeue": True, "nice": nice(request.priority),
+        "time_limit": _given(request.minutes), "requeue": True, "nice": nice(request.priority),
     }  # fmt: skip
-    for name, field in {
-        "partition": "partition",
-        "account": "account",
-        "qos": "qos",
-        "constraint": "constraints",
-        "reservation": "reservation",
-    }.items():
-        if value := getattr(settings, name):
-            job[field] = value
+    where = {"partition": settings.partition, "account": settings.account, "qos": settings.qos, "constraints": settings.constraint,
+             "reservation": settings.reservation}  # fmt: skip
+    job |= {name: value for name, value in where.items() if value}
     if request.gpus:
         job["tres_per_node"] = f"gres/{settings.gpu}:{request.gpus}"
     return {"job": job}
@@ -247,7 +248,7 @@ def _listed(versions: Iterable[str]) -> str:
     return ", ".join(sorted(versions)) or "nothing"
 
 
-# --- understanding ----------------------------------------------------------------------------------------------------
+# --- understanding; each may raise `SlurmSaysError`, and `PlatformFault` for an answer of another shape -----------------
 
 
 def parse_submitted(body: bytes | bytearray) -> str:
@@ -281,24 +282,37 @@ def parse_ping(body: bytes | bytearray) -> tuple[str, tuple[str, ...]]:
     return answer.meta.slurm.release, tuple(ping.hostname for ping in answer.pings if ping.responding)
 
 
-def parse_errors(body: bytes | bytearray) -> tuple[str, frozenset[int]]:
-    """What Slurm says went wrong, in its own words and numbers; nothing where it says nothing, or the body is not Slurm's."""
+def parse_done(body: bytes | bytearray) -> None:
+    """Nothing but that it was done."""
+    _read(_Said, body)
+
+
+def find_errors(body: bytes | bytearray) -> SlurmSaysError | None:
+    """What an answer says went wrong; None where it says nothing, or is not Slurm's."""
     try:
-        errors = _Said.model_validate_json(body).errors
+        return _error_of(_Said.model_validate_json(body))
     except ValidationError:
-        return "", frozenset()
-    words = [": ".join(filter(None, (error.description, error.error))) for error in errors]
-    return "; ".join(words)[:600], frozenset(error.error_number for error in errors)
+        return None
 
 
-def _read(shape: type[Shape], body: bytes | bytearray) -> Shape:
+def _error_of(answer: _Said) -> SlurmSaysError | None:
+    words = [": ".join(filter(None, (error.description, error.error))) for error in answer.errors]
+    return SlurmSaysError("; ".join(words)[:600], [error.error_number for error in answer.errors]) if words else None
+
+
+def _read(shape: type[Answer], body: bytes | bytearray) -> Answer:
     try:
-        return shape.model_validate_json(body)
+        answer = shape.model_validate_json(body)
     except ValidationError as error:
+        if said := find_errors(body):
+            raise said from error
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         msg = f"slurmrestd's answer is not of the shape that is expected of it ({where}: {first['msg']})."
         raise PlatformFault(msg) from error
+    if said := _error_of(answer):
+        raise said
+    return answer
 
 
 def _state(words: tuple[str, ...]) -> str:

@@ -213,9 +213,10 @@ def test_a_body_that_is_none_of_slurms_is_a_fault(daemon: Daemon, control: RestC
 
 def test_a_body_without_end_is_not_read_to_it(daemon: Daemon, control: RestControl, monkeypatch: pytest.MonkeyPatch) -> None:
     daemon.says("/slurm/v0.0.45/jobs/", 200, b" " * (3 << 20))
-    control.cancel(["ll-x"])
-    monkeypatch.setattr(rest, "_BODY_BYTES", 1 << 20)
-    with pytest.raises(PlatformFault, match="more than 1 MiB"):
+    with pytest.raises(PlatformFault, match="not of the shape"):
+        control.queue()
+    monkeypatch.setattr(rest, "_BODY_BYTES", 2 << 20)
+    with pytest.raises(PlatformFault, match="more than 2 MiB"):
         control.queue()
 
 

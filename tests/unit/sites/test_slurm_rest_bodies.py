@@ -94,9 +94,23 @@ def test_another_users_job_by_the_same_name_is_not_ours(version: str) -> None:
 def test_other_answers_are_understood(version: str) -> None:
     assert bodies.parse_submitted(recorded(version, "submitted")).isdigit()
     assert bodies.parse_ping(recorded(version, "ping")) == ("26.05.5", ("ctl",))
-    assert bodies.parse_errors(recorded(version, "refused")) == ("Batch job submission failed: Invalid partition name specified", frozenset({2000}))
-    assert bodies.parse_errors(recorded(version, "unknown")) == ("Unable to query jobs: Protocol authentication error", frozenset({1007}))
-    assert bodies.parse_errors(recorded(version, "jobs")) == ("", frozenset())
+    bodies.parse_done(recorded(version, "submitted"))
+
+
+@versions
+@pytest.mark.parametrize(
+    ("name", "words", "number"),
+    [
+        ("refused", "Batch job submission failed: Invalid partition name specified", 2000),
+        ("unknown", "Unable to query jobs: Protocol authentication error", 1007),
+    ],
+)
+def test_what_slurm_says_went_wrong_is_handed_on(version: str, name: str, words: str, number: int) -> None:
+    """Whether the answer has what was asked for all the same (an empty list of jobs), or has not."""
+    for parse in (bodies.parse_done, bodies.parse_submitted, bodies.parse_ping, lambda body: bodies.parse_jobs(body, "lab")):
+        with pytest.raises(bodies.SlurmSaysError, match=words) as said:
+            parse(recorded(version, name))
+        assert said.value.numbers == {number}
 
 
 @pytest.mark.parametrize(
@@ -188,8 +202,8 @@ def test_a_job_is_asked_for_as_sbatch_would_ask() -> None:
     job = bodies.build_job(settings, Request(name="ll-x", script="#!/bin/bash\n", cores=2, mebibytes=300, minutes=7, gpus=1, priority=-5))["job"]
     assert isinstance(job, dict)
     expected = {
-        "name": "ll-x", "cpus_per_task": 2, "tres_per_task": "cpu=2", "memory_per_node": {"set": True, "infinite": False, "number": 300},
-        "nice": 1050, "requeue": True,
+        "name": "ll-x", "cpus_per_task": 2, "tres_per_task": "cpu=2", "nice": 1050, "requeue": True,
+        "memory_per_node": {"set": True, "infinite": False, "number": 300},
         "time_limit": {"set": True, "infinite": False, "number": 7}, "partition": "lab", "account": "pilots", "constraints": "plain",
         "reservation": "r", "tres_per_node": "gres/gpu:a100:1", "standard_output": "/dev/null",
     }  # fmt: skip
