@@ -144,7 +144,7 @@ def _fault_of_node(key: JobKey, line: Line, facts: Facts) -> str | None:
         return f"the job was told to end on node {node}, and not by the lab: {_told(line)}."
     if stopped == "namespaces":
         return f"node {node} does not let the lab forbid its containers further namespaces."
-    if "end" not in facts or f"{key.role}/exit" not in facts:
+    if "end" not in facts or not facts.get(f"{key.role}/exit"):
         return f"the job ended before its script did ({_told(line)}, exit code {line.exit_code}, node {node})."
     return None
 

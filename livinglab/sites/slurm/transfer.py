@@ -18,16 +18,18 @@ TIMEOUT = 3_600.0
 _DAMAGED, _NOT_THERE = 65, 66
 _SMALL_FILES = 4 << 20
 
-_BEGIN = """
+_SAME = '[ "$(cat "$1.sum" 2>/dev/null)" = "$2" ] && [ -d "$1" ] && { echo same; exit; }; '
+_BEGIN = f"""
 umask 077
-[ "$(cat "$1.sum" 2>/dev/null)" = "$2" ] && [ -d "$1" ] && { echo same; exit; }
+{_SAME}
 mkdir -p "$1.new.$2" && cd "$1.new.$2" && find . -type f -printf '%s %P\\n'
 """
-_UNPACK = 'cd "$1" && tar --extract --no-same-owner --no-same-permissions'
-_APPEND = 'mkdir -p "$(dirname "$1")" && cat >>"$1"'
+_UNPACK = 'umask 077; cd "$1" && tar --extract --no-same-owner --no-same-permissions'
+_APPEND = 'umask 077; mkdir -p "$(dirname "$1")" && cat >>"$1"'
 _FINISH = """
 cd "$1.new.$2" || exit
-if ! sha256sum --check --strict --quiet - >/dev/null; then cd / && rm -rf "$1.new.$2"; exit 65; fi
+sums="$(cat)"
+if [ -n "$sums" ] && ! printf '%s\\n' "$sums" | sha256sum --check --strict --quiet - >/dev/null; then cd / && rm -rf "$1.new.$2"; exit 65; fi
 rm -rf "$1" "$1.sum" && mv -T "$1.new.$2" "$1" && echo "$2" >"$1.sum"
 """
 _ASK = '[ -f "$1" ] || exit 66; stat -c %s "$1" && sha256sum "$1"'
@@ -50,7 +52,7 @@ def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]
     try:
         _place(shell, folder, files, manifest, mark)
     except Failed as error:
-        if shell.run(_BEGIN, str(folder), mark).strip() == b"same":
+        if shell.run(_SAME + "exit 0", str(folder), mark).strip() == b"same":
             return  # another process placed the same at the same time
         if error.exit_code == _DAMAGED:
             msg = f"what was sent to {folder.name} arrived damaged; it is sent again."

@@ -102,8 +102,8 @@ def test_what_is_no_queue_is_a_fault(answer: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "code"), [
-    ("0:0", 0), ("3:0", 3), ("0:9", 137), ("0:15", 143), ("96:0", 96), ("0", 0), ("768", 3), ("9", 137), ("24576", 96), ("", None), ("N/A", None),
-    (":", None),
+    ("0:0", 0), ("3:0", 3), ("0:9", 137), ("0:15", 143), ("96:0", 96), ("0", 0), ("768", 3), ("9", 137), ("24576", 96), ("", None),
+    ("N/A", None), (":", None),
 ])  # fmt: skip
 def test_exit_statuses(text: str, code: int | None) -> None:
     """As `CODE:SIGNAL`, or as wait(2) has it."""
