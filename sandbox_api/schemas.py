@@ -132,6 +132,22 @@ class Cancellation(BaseModel):
     reason: str = Field(default="no reason given", max_length=1_000)
 
 
+class Hold(BaseModel):
+    """Why a run is to wait."""
+
+    model_config = {"json_schema_extra": {"examples": [{"reason": "The data card is being corrected."}]}}
+
+    reason: str = Field(default="no reason given", min_length=3, max_length=1_000)
+
+
+class Priority(BaseModel):
+    """Whose turn comes first: the higher one's."""
+
+    model_config = {"json_schema_extra": {"examples": [{"priority": 10}]}}
+
+    priority: int = Field(ge=-100, le=100)
+
+
 class AttemptView(BaseModel):
     """An attempt, without what only the worker may know."""
 

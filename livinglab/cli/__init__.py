@@ -18,7 +18,7 @@ COMMANDS = {
     "submit": ("pilots", "Bring a pilot: upload its image and its manifest."),
     "plan": ("plans", "Propose a plan for a pilot, or look at one."),
     "sign": ("plans", "Sign a plan with your own key."),
-    "run": ("runs", "Ask for a run under a plan, and follow it."),
+    "run": ("runs", "Ask for a run under a plan, and follow it; hold one that waits."),
     "watch": ("runs", "Follow a run until it is over."),
     "verdict": ("runs", "Show a run's verdict, criterion by criterion."),
     "why": ("runs", "Say why a run stands where it stands."),

@@ -21,8 +21,10 @@ from sandbox_api.schemas import (
     AttemptView,
     Cancellation,
     DocumentView,
+    Hold,
     Page,
     PageSize,
+    Priority,
     RunSubmission,
     RunView,
     StepView,
@@ -76,6 +78,24 @@ def list_steps(lab: TheLab, caller: TheCaller, run: str) -> list[StepView]:
 def cancel_run(lab: TheLab, caller: TheCaller, run: str, cancellation: Cancellation) -> Run:
     """Ask for a run's end. It is cancelled once its containers were seen dead; the record says when."""
     return lab.runs.cancel(caller, run, cancellation.reason)
+
+
+@router.post("/{run}/hold", responses=examples.answers(examples.RUN))
+def hold_run(lab: TheLab, caller: TheCaller, run: str, hold: Hold) -> Run:
+    """Keep a run from beginning, or its job from starting where that waits in the site's own queue."""
+    return lab.runs.hold(caller, run, hold.reason)
+
+
+@router.post("/{run}/release", responses=examples.answers(examples.RUN))
+def release_run(lab: TheLab, caller: TheCaller, run: str) -> Run:
+    """Let a held run go. A hold by those who oversee the sandbox is theirs to undo."""
+    return lab.runs.let_go(caller, run)
+
+
+@router.post("/{run}/priority", responses=examples.answers(examples.RUN))
+def prioritise_run(lab: TheLab, caller: TheCaller, run: str, priority: Priority) -> Run:
+    """Change a run's turn at its site. A participant may put its own runs back; forward, authority and operators only."""
+    return lab.runs.prioritise(caller, run, priority.priority)
 
 
 @router.get("/{run}/why", responses=examples.answers(examples.WHY))
