@@ -12,7 +12,7 @@ from livinglab.domain.canonical import Digest
 from livinglab.domain.documents import MediaType, RequiredDocument
 from livinglab.domain.model import Moment
 from livinglab.domain.plan import PlanState
-from livinglab.domain.run import Attempt, Failure, Run, RunState, Step
+from livinglab.domain.run import Attempt, Failure, JobRole, Run, RunState, Step
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import Offer, SiteKind, SiteRecord, SiteState, Window
 from livinglab.domain.verdict import SetVerdict, Verdict
@@ -172,6 +172,15 @@ class RunView(BaseModel):
 
     run: Run
     attempts: list[AttemptView]
+
+
+class UsageView(BaseModel):
+    """What one container used, as far as its site measures it."""
+
+    attempt: str
+    role: JobRole
+    usage: dict[str, float] = Field(description="`wall_seconds`, `cpu_seconds`, `memory_peak_bytes`; of its job, where a scheduler keeps accounts: "
+                                    "`queue_seconds`, `elapsed_seconds`, `gpu_seconds`, `energy_joules`.")  # fmt: skip
 
 
 class StepView(BaseModel):

@@ -20,6 +20,7 @@ COMMANDS = {
     "sign": ("plans", "Sign a plan with your own key."),
     "run": ("runs", "Ask for a run under a plan, and follow it; hold one that waits."),
     "watch": ("runs", "Follow a run until it is over."),
+    "show": ("runs", "Show a run, its attempts and what they used."),
     "verdict": ("runs", "Show a run's verdict, criterion by criterion."),
     "why": ("runs", "Say why a run stands where it stands."),
     "logs": ("runs", "Print what a run's pilot wrote."),

@@ -9,6 +9,7 @@ import click
 
 from livinglab.cli import echo_json
 from livinglab.cli.client import Client, address, as_json, remote
+from livinglab.domain.errors import Forbidden
 
 run_argument = click.argument("run_id", metavar="RUN")
 
@@ -109,6 +110,36 @@ def _follow(client: Client, run_id: str, *, as_json: bool) -> None:
     else:
         console.print(client.get(address("runs", run_id, "why"))["sentence"])
         sys.exit(1)
+
+
+@click.command()
+@run_argument
+@as_json
+@remote
+def show(run_id: str, client: Client, *, as_json: bool) -> None:
+    """Show a run, its attempts, and what their containers used (for those whom the sandbox shows it)."""
+    found = client.get(address("runs", run_id))
+    try:
+        found["usage"] = client.get(address("runs", run_id, "usage"))
+    except Forbidden:
+        found["usage"] = None
+    if as_json:
+        echo_json(found)
+        return
+    from livinglab.cli.show import harmless
+
+    run = found["run"]
+    held = f", held by {run['held_by']}: {run['held_reason']}" if run["held_by"] else ""
+    about = f"measured run {run['ordinal']} of {run['plan']}, at {run['site']}, priority {run['priority']}"
+    click.echo(harmless(f"{run['id']} is {run['state']}{held} ({about})."))
+    for attempt in found["attempts"]:
+        failure = f": {attempt['failure']['sentence']}" if attempt["failure"] else ""
+        click.echo(harmless(f"{attempt['id']} is {attempt['state']}{failure}"))
+        for used in found["usage"] or ():
+            if used["attempt"] == attempt["id"]:
+                click.echo(f"  {used['role']}: " + ", ".join(f"{name} {value:,.12g}" for name, value in used["usage"].items()))
+    if found["usage"] is None:
+        click.echo("What was used is not shown to this role.")
 
 
 @click.command()

@@ -18,6 +18,7 @@ from livinglab.domain.replay import REPLAY_LIMIT, Replay
 from livinglab.domain.run import Attempt, Cause, Failure, JournalEntry, Run, RunState
 from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.domain.site import longest_seconds
+from livinglab.domain.situation import usage_of
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts, Clock, Store, Tx
 from livinglab.services.admission import why_not_admitted
@@ -227,6 +228,13 @@ class Runs:
             require_channel(tx, caller, run, Channel.MEASUREMENTS)
             document = self._document(tx, run, "measurements.json")
         return MeasurementFile.model_validate_json(self.artifacts.read(document.digest)).measurements
+
+    def usage(self, caller: Caller, id_: str) -> dict[str, dict[str, dict[str, float]]]:
+        """What the containers of each attempt used, attempt → role → name → figure; `Forbidden` for those whom the specification does not show it."""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            require_channel(tx, caller, run, Channel.USAGE)
+            return {attempt.id: usage_of(tx.journal(attempt.id)) for attempt in tx.attempts(run.id)}
 
     def replay(self, caller: Caller, id_: str) -> Replay:
         """The worst moments of a driven run; `Forbidden` for those whom the specification shows no plots.

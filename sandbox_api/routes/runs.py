@@ -28,6 +28,7 @@ from sandbox_api.schemas import (
     RunSubmission,
     RunView,
     StepView,
+    UsageView,
     VerdictView,
     page_of,
 )
@@ -115,6 +116,14 @@ def get_verdict(lab: TheLab, caller: TheCaller, run: str) -> VerdictView:
 def get_measurements(lab: TheLab, caller: TheCaller, run: str) -> list[Measurement]:
     """What the harness measured, for those whom the specification shows values."""
     return list(lab.runs.measurements(caller, run))
+
+
+@router.get("/{run}/usage", responses=examples.answers([examples.USAGE]))
+def get_usage(lab: TheLab, caller: TheCaller, run: str) -> list[UsageView]:
+    """What the containers of each attempt used, for those whom the specification shows it."""
+    used = lab.runs.usage(caller, run)
+    return [UsageView.model_validate({"attempt": attempt, "role": role, "usage": figures})
+            for attempt, roles in used.items() for role, figures in roles.items()]  # fmt: skip
 
 
 @router.get("/{run}/replay", responses=examples.answers(examples.REPLAY))

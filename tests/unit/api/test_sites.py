@@ -9,6 +9,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from livinglab.bootstrap import Lab
+from livinglab.cli.client import Client
 from tests.unit.api.test_api import agree, request_run
 from tests.unit.test_cli import livinglab
 
@@ -90,3 +91,25 @@ def test_run_is_a_plan_or_a_command() -> None:
         answer = livinglab("run", *arguments, "--token", "ll_x", "--api", "http://127.0.0.1:9")
         assert (answer.returncode, "does not answer" in answer.stderr) == (75, True), answer.stderr
     assert "-100<=x<=100" in livinglab("run", "priority", "run-x", "101", "--token", "x").stderr
+
+
+def test_show_says_how_a_run_stands_and_who_holds_it(plan: dict[str, Any], startup: Any, authority: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from livinglab.cli import group
+
+    agree(plan, startup, authority)
+    run = request_run(startup, plan)["id"]
+    authority.call("POST", f"/v1/runs/{run}/hold", json={"reason": "an incident\x1b[2J"})
+
+    def shown(caller: Any, *options: str) -> str:
+        caller.client.headers.update(caller.headers)
+        monkeypatch.setattr("livinglab.cli.client.connect", lambda *_: Client(caller.client))
+        return CliRunner().invoke(group, ["show", run, *options], catch_exceptions=False).output
+
+    first = f"{run} is queued, held by ministry: an incident\\x1b[2J (measured run 1 of {plan['body']['id']}, at docker, priority 0)."
+    assert shown(startup).splitlines() == [first, f"{run}.1 is queued", "What was used is not shown to this role."]
+    assert shown(authority).splitlines() == [first, f"{run}.1 is queued"]
+    assert json.loads(shown(authority, "--json"))["usage"] == []
+    assert authority.call("GET", f"/v1/runs/{run}/usage") == []
+    startup.call("GET", f"/v1/runs/{run}/usage", 403)

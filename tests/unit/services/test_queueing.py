@@ -1,5 +1,7 @@
 """Whose turn it is: holds and priorities, sites that drain, and jobs that wait in a site's own queue."""
 
+import base64
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -323,3 +325,26 @@ def test_a_site_is_what_its_record_says() -> None:
     now = FakeClock().now()
     has_queue = {kind: SiteRecord(name="x", kind=kind, added_at=now, changed_at=now).has_queue for kind in ("docker", "slurm")}
     assert has_queue == {"docker": False, "slurm": True}
+
+
+# --- accounts -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_run_used_is_kept_stated_and_shown_to_those_whom_the_specification_names(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = {"cpu_seconds": 1.5, "memory_peak_bytes": 1 << 20, "queue_seconds": 310.0, "elapsed_seconds": 4.0, "gpu_seconds": 8.0,
+            "energy_joules": 900.0, "wall_seconds": 3.5}  # fmt: skip
+    collect = world.site.collect
+    monkeypatch.setattr(world.site, "collect", lambda key, into: collect(key, into).model_copy(update={"usage": used}))
+    run = world.request()
+    world.carry()
+    attempt = f"{run.id}.1"
+    assert world.lab.runs.usage(world.authority, run.id) == {attempt: {"pilot": used, "decode": used, "measure": used}}
+    with pytest.raises(Forbidden, match="does not show usage to participant"):
+        world.lab.runs.usage(world.participant, run.id)
+    with world.lab.store.transaction(read_only=True) as tx:
+        stated = [json.loads(dsse_payload(row.body)) for row in tx.ledger(run.plan) if b'"kind":"execution"' in row.entry]
+    assert [s["predicate"]["usage"] for s in stated] == [used]
+
+
+def dsse_payload(envelope: bytes) -> bytes:
+    return base64.b64decode(json.loads(envelope)["payload"])
