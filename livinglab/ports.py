@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 from livinglab.domain.access import CheckpointRow, Document, Event, Image, LedgerRow, PublicKey, Token, TreeLeaf
 from livinglab.domain.canonical import Digest
@@ -284,6 +284,23 @@ class Inspectable(Protocol):
 
     def inspect(self) -> tuple[Demand, ...]:
         """Every demand, in the order in which one would mend them."""
+        ...
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """What a site with a queue of its own does besides. Idempotent; a job that does not wait, or not any more, is left as it is."""
+
+    def hold(self, attempt: str) -> None:
+        """Keep the waiting job of that attempt from starting. `Unreachable`."""
+        ...
+
+    def let_go(self, attempt: str) -> None:
+        """Undo `hold`. `Unreachable`."""
+        ...
+
+    def prioritise(self, attempt: str, priority: int) -> None:
+        """Give the waiting job of that attempt a priority (−100 to 100; 0 is what everybody has). `Unreachable`."""
         ...
 
 

@@ -72,6 +72,8 @@ RUN: Json = {"id": RUN_ID, "plan": PLAN_ID, "plan_digest": digest("5"), "pilot":
        "site": "docker", "ordinal": 1, "state": "completed", "verdict": "INCONCLUSIVE", "counts": True, "created_at": AT, "ended_at": AT}  # fmt: skip
 ATTEMPT: Json = {"id": f"{RUN_ID}.1", "number": 1, "state": "completed", "step": "seal", "failure": None, "verdict": "INCONCLUSIVE",
            "cancel_seen_dead_at": None, "created_at": AT, "ended_at": AT}  # fmt: skip
+USAGE: Json = {"attempt": f"{RUN_ID}.1", "role": "pilot", "usage": {"wall_seconds": 41.2, "cpu_seconds": 38.9, "memory_peak_bytes": 212_336_640,
+               "queue_seconds": 310.0, "elapsed_seconds": 44.0, "gpu_seconds": 44.0, "energy_joules": 9_120.0}}  # fmt: skip
 STEP: Json = {"step": "execute", "status": "done", "at": AT}
 MEASUREMENT: Json = {"metric": "uno_c", "slice": "all", "value": 0.775, "n": 1418, "events": 305, "non_events": 880,
                "interval": {"lower": 0.745, "upper": 0.805, "level": 0.9833, "method": "bootstrap-percentile"}}  # fmt: skip

@@ -12,7 +12,7 @@ from livinglab.domain.canonical import Digest
 from livinglab.domain.documents import MediaType, RequiredDocument
 from livinglab.domain.model import Moment
 from livinglab.domain.plan import PlanState
-from livinglab.domain.run import Attempt, Failure, Run, RunState, Step
+from livinglab.domain.run import Attempt, Failure, JobRole, Run, RunState, Step
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import Offer, SiteKind, SiteRecord, SiteState, Window
 from livinglab.domain.verdict import SetVerdict, Verdict
@@ -132,6 +132,22 @@ class Cancellation(BaseModel):
     reason: str = Field(default="no reason given", max_length=1_000)
 
 
+class Hold(BaseModel):
+    """Why a run is to wait."""
+
+    model_config = {"json_schema_extra": {"examples": [{"reason": "The data card is being corrected."}]}}
+
+    reason: str = Field(default="no reason given", min_length=3, max_length=1_000)
+
+
+class Priority(BaseModel):
+    """Whose turn comes first: the higher one's."""
+
+    model_config = {"json_schema_extra": {"examples": [{"priority": 10}]}}
+
+    priority: int = Field(ge=-100, le=100)
+
+
 class AttemptView(BaseModel):
     """An attempt, without what only the worker may know."""
 
@@ -156,6 +172,15 @@ class RunView(BaseModel):
 
     run: Run
     attempts: list[AttemptView]
+
+
+class UsageView(BaseModel):
+    """What one container used, as far as its site measures it."""
+
+    attempt: str
+    role: JobRole
+    usage: dict[str, float] = Field(description="`wall_seconds`, `cpu_seconds`, `memory_peak_bytes`; of its job, where a scheduler keeps accounts: "
+                                    "`queue_seconds`, `elapsed_seconds`, `gpu_seconds`, `energy_joules`.")  # fmt: skip
 
 
 class StepView(BaseModel):

@@ -3,23 +3,38 @@
 import secrets
 import sys
 import time
+from typing import Any
 
 import click
 
 from livinglab.cli import echo_json
 from livinglab.cli.client import Client, address, as_json, remote
+from livinglab.domain.errors import Forbidden
 
 run_argument = click.argument("run_id", metavar="RUN")
 
 
-@click.command()
+class _Run(click.Group):
+    """What is no command of the group's is a plan under which a run is asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        asks = args and args[0] not in self.commands and args[0] not in ctx.help_option_names
+        return super().parse_args(ctx, ["under", *args] if asks else args)
+
+
+@click.group(cls=_Run, subcommand_metavar="PLAN [OPTIONS] | COMMAND RUN [OPTIONS]")
+def run() -> None:
+    """Ask for a run under a PLAN, and follow it to its verdict; or change the turn of a RUN that waits."""
+
+
+@run.command()
 @click.argument("plan_id", metavar="PLAN")
 @click.option("--site", default="docker", show_default=True)
 @click.option("--idempotency-key", help="Asking twice with the same key is asking once [default: a fresh one].")
 @click.option("--detach", is_flag=True, help="Do not follow the run.")
 @as_json
 @remote
-def run(plan_id: str, site: str, idempotency_key: str | None, client: Client, *, detach: bool, as_json: bool) -> None:
+def under(plan_id: str, site: str, idempotency_key: str | None, client: Client, *, detach: bool, as_json: bool) -> None:
     """Ask for a run under PLAN, and follow it to its verdict."""
     if idempotency_key and not (idempotency_key.isascii() and idempotency_key.isprintable()):
         raise click.BadParameter("it goes into a header: letters, digits and signs of ASCII.", param_hint="--idempotency-key")
@@ -31,6 +46,43 @@ def run(plan_id: str, site: str, idempotency_key: str | None, client: Client, *,
         click.echo(f"{made['id']} is {made['state']} (measured run {made['ordinal']} of the plan).")
     if not detach:
         _follow(client, made["id"], as_json=as_json)
+
+
+def _echo_changed(changed: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        echo_json(changed)
+    else:
+        click.echo(sentence)
+
+
+@run.command()
+@run_argument
+@click.option("--reason", required=True, help="Why; everybody who sees the run reads it.")
+@as_json
+@remote
+def hold(run_id: str, reason: str, client: Client, *, as_json: bool) -> None:
+    """Keep RUN from beginning, or its job from starting where that waits in the site's own queue."""
+    _echo_changed(client.post(address("runs", run_id, "hold"), {"reason": reason}), f"{run_id} is held.", as_json=as_json)
+
+
+@run.command()
+@run_argument
+@as_json
+@remote
+def release(run_id: str, client: Client, *, as_json: bool) -> None:
+    """Let a held RUN go."""
+    _echo_changed(client.post(address("runs", run_id, "release"), {}), f"{run_id} is let go.", as_json=as_json)
+
+
+@run.command(context_settings={"ignore_unknown_options": True})  # a number below 0 looks like one
+@run_argument
+@click.argument("value", type=click.IntRange(-100, 100), metavar="PRIORITY")
+@as_json
+@remote
+def priority(run_id: str, value: int, client: Client, *, as_json: bool) -> None:
+    """Give RUN a PRIORITY from -100 to 100: of those that wait, the higher one begins first."""
+    changed = client.post(address("runs", run_id, "priority"), {"priority": value})
+    _echo_changed(changed, f"{run_id} has priority {changed['priority']}.", as_json=as_json)
 
 
 @click.command()
@@ -58,6 +110,36 @@ def _follow(client: Client, run_id: str, *, as_json: bool) -> None:
     else:
         console.print(client.get(address("runs", run_id, "why"))["sentence"])
         sys.exit(1)
+
+
+@click.command()
+@run_argument
+@as_json
+@remote
+def show(run_id: str, client: Client, *, as_json: bool) -> None:
+    """Show a run, its attempts, and what their containers used (for those whom the sandbox shows it)."""
+    found = client.get(address("runs", run_id))
+    try:
+        found["usage"] = client.get(address("runs", run_id, "usage"))
+    except Forbidden:
+        found["usage"] = None
+    if as_json:
+        echo_json(found)
+        return
+    from livinglab.cli.show import harmless
+
+    run = found["run"]
+    held = f", held by {run['held_by']}: {run['held_reason']}" if run["held_by"] else ""
+    about = f"measured run {run['ordinal']} of {run['plan']}, at {run['site']}, priority {run['priority']}"
+    click.echo(harmless(f"{run['id']} is {run['state']}{held} ({about})."))
+    for attempt in found["attempts"]:
+        failure = f": {attempt['failure']['sentence']}" if attempt["failure"] else ""
+        click.echo(harmless(f"{attempt['id']} is {attempt['state']}{failure}"))
+        for used in found["usage"] or ():
+            if used["attempt"] == attempt["id"]:
+                click.echo(f"  {used['role']}: " + ", ".join(f"{name} {value:,.12g}" for name, value in used["usage"].items()))
+    if found["usage"] is None:
+        click.echo("What was used is not shown to this role.")
 
 
 @click.command()

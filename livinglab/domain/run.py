@@ -161,6 +161,14 @@ class Run(Frozen):
         return self.model_copy(update={"state": state})
 
 
+class Waiting(Frozen):
+    """A job in a site's own queue, as it was seen last: the scheduler's words, and what they mean for people."""
+
+    raw: str
+    reason: str
+    advice: str
+
+
 JobRole = Literal["prepare", "pilot", "drive", "decode", "measure"]
 
 

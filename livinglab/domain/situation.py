@@ -1,5 +1,6 @@
 """Everything that is known of an attempt, side by side."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,23 @@ from livinglab.domain.pilot import Pilot
 from livinglab.domain.plan import Plan
 from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, Step
 from livinglab.domain.sandbox import Release
+
+_JOBS: dict[Step, JobRole] = {Step.PREPARE: "prepare", Step.COLLECT: "pilot", Step.DECODE: "decode", Step.MEASURE: "measure"}
+"""Step → the container whose outcome it keeps."""
+
+
+def usage_of(journal: Mapping[Step, JournalEntry]) -> dict[str, dict[str, float]]:
+    """What the containers of an attempt used, role → name → figure, as the site measured it (see `ports.Outcome.usage`).
+
+    Outputs that were taken over from an earlier attempt cost this one nothing, and are that one's.
+    """
+    used: dict[str, dict[str, float]] = {}
+    for step, role in _JOBS.items():
+        entry = journal.get(step)
+        data: dict[str, Any] = dict(entry.data) if entry and entry.status == "done" else {}
+        if "reused_from" not in data:
+            used |= {who: dict(left["usage"]) for who, left in ((role, data), ("drive", data.get("drive"))) if left and left.get("usage")}
+    return used
 
 
 @dataclass(frozen=True)

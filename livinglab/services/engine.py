@@ -5,7 +5,7 @@ that is interrupted is begun again, and finds what it did. Prefect's flow and in
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,11 +16,12 @@ from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Failure, JobKey, RunState, Step
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import MeasurementFile, judge
-from livinglab.ports import Artifacts, JobSpec, Progress, Seen, Site, Store, Tx, Vault
+from livinglab.ports import Artifacts, JobSpec, Observation, Progress, Seen, Site, Store, Tx, Vault
 from livinglab.services import outcomes
 from livinglab.services.admission import why_not_admitted
 from livinglab.services.jobs import context, job
 from livinglab.services.journal import Journal
+from livinglab.services.queueing import heed_queue
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.runs import request_cancel
 from livinglab.services.sealing import Sealing
@@ -160,7 +161,8 @@ class Engine:
         waiting = self._run_job(s, Step.EXECUTE, job(s, "pilot"), also=lambda tx, _subject: self._check_admission(tx, s))
         if waiting:
             return waiting
-        self.journal.finish(s, Step.EXECUTE, dict(s.journal[Step.EXECUTE].data) if Step.EXECUTE in s.journal else {})
+        left = s.journal[Step.EXECUTE].data if Step.EXECUTE in s.journal else {}
+        self.journal.finish(s, Step.EXECUTE, {name: value for name, value in left.items() if name in ("handle", "created")})
         self.boundary("execute:done")
         return ()
 
@@ -301,9 +303,17 @@ class Engine:
             if observation.seen is Seen.ABSENT:
                 raise outcomes.lost(self.site, key)
         alive = tuple(key for key in keys if seen[key].seen is not Seen.EXITED)
+        if alive:
+            self._heed_queue(s, step, seen.values())
         for key in alive:
             self._pull_log(s, key)
         return alive
+
+    def _heed_queue(self, s: Situation, step: Step, seen: Collection[Observation]) -> None:
+        data = s.journal[step].data
+        kept = heed_queue(self.site, s, data, next((o for o in seen if o.seen is Seen.PENDING), None))
+        if kept != data:
+            self.journal.note(s, step, kept)
 
     def _tell_started(self, tx: Tx, s: Situation, subject: Subject, step: Step) -> None:
         if step is Step.EXECUTE:

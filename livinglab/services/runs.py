@@ -1,8 +1,10 @@
 """Runs: asking for one, stopping one, and reading what became of it."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,12 +18,14 @@ from livinglab.domain.replay import REPLAY_LIMIT, Replay
 from livinglab.domain.run import Attempt, Cause, Failure, JournalEntry, Run, RunState
 from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.domain.site import longest_seconds
+from livinglab.domain.situation import usage_of
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts, Clock, Store, Tx
 from livinglab.services.admission import why_not_admitted
 from livinglab.services.applications import overseen, sees
 from livinglab.services.ids import new_id
 from livinglab.services.plans import plan_subject, visible_plan
+from livinglab.services.queueing import waiting_of
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.sandboxes import parse
 from livinglab.services.why import Why, why
@@ -100,6 +104,72 @@ class Runs:
                 raise Conflict(msg)
             return request_cancel(tx, self.recorder, run, caller.organisation, reason)
 
+    def hold(self, caller: Caller, id_: str, reason: str) -> Run:
+        """Keep a run from beginning, or its job from starting where that waits in the site's own queue. Holding twice is once.
+
+        Raises:
+            Conflict: it runs already, or is over.
+        """
+        with self.store.transaction() as tx:
+            run, governs = self._own_or_governed(tx, caller, id_)
+            if run.held_by == caller.organisation or (run.held_by and not governs):
+                return run
+            site = tx.site(run.site)
+            if run.state is not RunState.QUEUED and not (run.state is RunState.RUNNING and site and site.has_queue):
+                msg = f"run {run.id} cannot be held any more: it is {run.state}."
+                raise Conflict(msg, hint="`livinglab cancel` stops it.")
+            held = run.model_copy(update={"held_by": caller.organisation, "held_reason": reason})
+            return self._change(tx, held, run, "run-held", {"by": caller.organisation, "reason": reason})
+
+    def let_go(self, caller: Caller, id_: str) -> Run:
+        """Undo a hold; a run that nobody holds is left as it is.
+
+        Raises:
+            Forbidden: whoever oversees the sandbox holds it.
+        """
+        with self.store.transaction() as tx:
+            run, governs = self._own_or_governed(tx, caller, id_)
+            if run.held_by is None:
+                return run
+            if not governs and run.held_by != caller.organisation:
+                msg = f"run {run.id} is held by {run.held_by}, who alone lets it go."
+                raise Forbidden(msg)
+            free = run.model_copy(update={"held_by": None, "held_reason": None})
+            return self._change(tx, free, run, "run-let-go", {"by": caller.organisation})
+
+    def prioritise(self, caller: Caller, id_: str, priority: int) -> Run:
+        """Change the turn of a run: the higher priority (−100 to 100) begins first.
+
+        Raises:
+            Forbidden: a participant puts its own runs back, and no run forward.
+            Conflict: the run is over.
+        """
+        with self.store.transaction() as tx:
+            run, governs = self._own_or_governed(tx, caller, id_)
+            if run.priority == priority:
+                return run
+            if priority > run.priority and not governs:
+                msg = f"a participant does not raise the priority of a run ({run.priority})."
+                raise Forbidden(msg, hint="The sandbox's authority and the lab's operators do.")
+            if run.state.final:
+                msg = f"run {run.id} is over: it is {run.state}."
+                raise Conflict(msg)
+            other = parse(Run, run.model_dump() | {"priority": priority}, "run")
+            return self._change(tx, other, run, "run-priority", {"by": caller.organisation, "priority": priority, "before": run.priority})
+
+    def _own_or_governed(self, tx: Tx, caller: Caller, id_: str) -> tuple[Run, bool]:
+        """The run, and whether the caller governs the sandbox's runs, its own organisation's or not; `Forbidden` for anybody else."""
+        run = visible_run(tx, caller, id_)
+        governs = caller.role_in(run.sandbox) in (Role.AUTHORITY, Role.OPERATOR)
+        if not governs and caller.organisation != run.organisation:
+            caller.need(run.sandbox, Role.AUTHORITY, Role.OPERATOR)
+        return run, governs
+
+    def _change(self, tx: Tx, after: Run, before: Run, kind: str, data: Mapping[str, object]) -> Run:
+        tx.update_run(after, before)
+        self.recorder.transition(tx, run_subject(after), kind, data)
+        return after
+
     def get(self, caller: Caller, id_: str) -> tuple[Run, tuple[Attempt, ...]]:
         """A run that this caller may see, with its attempts; `NotFound` for any other."""
         with self.store.transaction(read_only=True) as tx:
@@ -159,6 +229,13 @@ class Runs:
             document = self._document(tx, run, "measurements.json")
         return MeasurementFile.model_validate_json(self.artifacts.read(document.digest)).measurements
 
+    def usage(self, caller: Caller, id_: str) -> dict[str, dict[str, dict[str, float]]]:
+        """What the containers of each attempt used, attempt → role → name → figure; `Forbidden` for those whom the specification does not show it."""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            require_channel(tx, caller, run, Channel.USAGE)
+            return {attempt.id: usage_of(tx.journal(attempt.id)) for attempt in tx.attempts(run.id)}
+
     def replay(self, caller: Caller, id_: str) -> Replay:
         """The worst moments of a driven run; `Forbidden` for those whom the specification shows no plots.
 
@@ -185,8 +262,10 @@ class Runs:
         with self.store.transaction(read_only=True) as tx:
             run = visible_run(tx, caller, id_)
             queued = tx.queue(run.site, 1_000) if run.state is RunState.QUEUED else ()
-            ahead = next((i for i, r in enumerate(queued) if r.id == run.id), len(queued))
-            return why(run, tx.attempts(run.id), ahead=ahead)
+            ahead = [r.held_by for r in takewhile(lambda r: r.id != run.id, queued)].count(None)
+            attempts = tx.attempts(run.id)
+            waiting = waiting_of(attempts[-1], tx.journal(attempts[-1].id))
+            return why(run, attempts, self.clock.now(), site=tx.site(run.site), ahead=ahead, waiting=waiting)
 
     def documents(self, caller: Caller, id_: str) -> tuple[Document, ...]:
         """Names and digests of what the newest attempt left. Digests are for all who see the run; bytes are not."""

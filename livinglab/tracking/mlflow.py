@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from livinglab.domain.access import Document
 from livinglab.domain.criteria import CriteriaSet, Direction, Range, Severity
 from livinglab.domain.errors import Invalid, Unreachable
-from livinglab.domain.situation import Situation
+from livinglab.domain.situation import Situation, usage_of
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts
 
@@ -78,6 +78,8 @@ class MlflowTracker:
         verdict = self._load(documents, "verdict.json", SetVerdict)
         at = round((s.attempt.ended_at or s.attempt.created_at).timestamp() * 1000)
         metrics = [Metric(name, value, at, 0) for m in (measured.measurements if measured else ()) for name, value in _numbers(m).items()]
+        used = usage_of(s.journal)
+        metrics += [Metric(f"usage/{role}/{name}", value, at, 0) for role, figures in used.items() for name, value in figures.items()]
         for start in range(0, len(metrics), _BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
         client.log_batch(run_id, params=[Param(k, str(v)[:6_000]) for k, v in _params(s).items()],

@@ -21,11 +21,14 @@ from sandbox_api.schemas import (
     AttemptView,
     Cancellation,
     DocumentView,
+    Hold,
     Page,
     PageSize,
+    Priority,
     RunSubmission,
     RunView,
     StepView,
+    UsageView,
     VerdictView,
     page_of,
 )
@@ -78,6 +81,24 @@ def cancel_run(lab: TheLab, caller: TheCaller, run: str, cancellation: Cancellat
     return lab.runs.cancel(caller, run, cancellation.reason)
 
 
+@router.post("/{run}/hold", responses=examples.answers(examples.RUN))
+def hold_run(lab: TheLab, caller: TheCaller, run: str, hold: Hold) -> Run:
+    """Keep a run from beginning, or its job from starting where that waits in the site's own queue."""
+    return lab.runs.hold(caller, run, hold.reason)
+
+
+@router.post("/{run}/release", responses=examples.answers(examples.RUN))
+def release_run(lab: TheLab, caller: TheCaller, run: str) -> Run:
+    """Let a held run go. A hold by those who oversee the sandbox is theirs to undo."""
+    return lab.runs.let_go(caller, run)
+
+
+@router.post("/{run}/priority", responses=examples.answers(examples.RUN))
+def prioritise_run(lab: TheLab, caller: TheCaller, run: str, priority: Priority) -> Run:
+    """Change a run's turn at its site. A participant may put its own runs back; forward, authority and operators only."""
+    return lab.runs.prioritise(caller, run, priority.priority)
+
+
 @router.get("/{run}/why", responses=examples.answers(examples.WHY))
 def why_run(lab: TheLab, caller: TheCaller, run: str) -> Why:
     """Why it stands where it stands, whose doing that is, and what happens next."""
@@ -95,6 +116,14 @@ def get_verdict(lab: TheLab, caller: TheCaller, run: str) -> VerdictView:
 def get_measurements(lab: TheLab, caller: TheCaller, run: str) -> list[Measurement]:
     """What the harness measured, for those whom the specification shows values."""
     return list(lab.runs.measurements(caller, run))
+
+
+@router.get("/{run}/usage", responses=examples.answers([examples.USAGE]))
+def get_usage(lab: TheLab, caller: TheCaller, run: str) -> list[UsageView]:
+    """What the containers of each attempt used, for those whom the specification shows it."""
+    used = lab.runs.usage(caller, run)
+    return [UsageView.model_validate({"attempt": attempt, "role": role, "usage": figures})
+            for attempt, roles in used.items() for role, figures in roles.items()]  # fmt: skip
 
 
 @router.get("/{run}/replay", responses=examples.answers(examples.REPLAY))

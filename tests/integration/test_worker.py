@@ -92,6 +92,7 @@ def test_a_run_is_a_flow_with_visible_steps_and_a_record_that_a_regulator_can_re
     assert data.tags["verdict.calibration"] == "INCONCLUSIVE"
     assert data.tags["digest.criteria"].startswith("sha256:")
     assert data.metrics["uno_c/all/lower"] < data.metrics["uno_c/all"] < data.metrics["uno_c/all/upper"]
+    assert all(data.metrics[f"usage/{role}/wall_seconds"] > 0 for role in ("pilot", "decode", "measure"))
     client = MlflowClient(mlflow_server)
     assert {f.path for f in client.list_artifacts(recorded.info.run_id, "plots")} == {
         "plots/calibration.png", "plots/decision.png", "plots/verdict.png"}  # fmt: skip

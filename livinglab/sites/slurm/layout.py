@@ -57,6 +57,10 @@ class Layout:
         """A job's opaque name, at the scheduler and as a folder's."""
         return JOB_NAME + self._name(f"job\n{key}")
 
+    def left(self, key: JobKey) -> PurePosixPath:
+        """What a container left, as `job.sh` puts it aside."""
+        return self.root / "jobs" / self.job(key) / "left" / key.role
+
     def attempt(self, attempt: str) -> PurePosixPath:
         """The folder of what was pushed for an attempt."""
         return self.root / "attempts" / self._name(f"attempt\n{attempt}")

@@ -3,18 +3,18 @@
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from livinglab.domain.canonical import digest_of
-from livinglab.domain.errors import Conflict, Invalid, LivingLabError, NotFound, PlatformFault, Unreachable
+from livinglab.domain.errors import Conflict, Invalid, NotFound, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
-from livinglab.ports import Clock, ContainerSpec, Demand, Handle, Images, JobSpec, Observation, Outcome, OutputFile, Seen
-from livinglab.sites.outputs import unpack_outputs
+from livinglab.ports import Clock, Demand, Handle, Images, JobSpec, Observation, Outcome, Seen
 from livinglab.sites.slurm import demands, observing
 from livinglab.sites.slurm import layout as laid
+from livinglab.sites.slurm.collecting import Collector
 from livinglab.sites.slurm.control import Cluster, Line, Request
 from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.layout import Layout
@@ -22,8 +22,7 @@ from livinglab.sites.slurm.sharing import Ends, Snapshot
 from livinglab.sites.slurm.shell import Failed
 from livinglab.sites.slurm.states import Phase, phase_of
 from livinglab.sites.slurm.tools import place_tools
-from livinglab.sites.slurm.transfer import fetch, fetch_small, place
-from livinglab.sites.slurm.view import site_view
+from livinglab.sites.slurm.transfer import place
 from livinglab.sites.staging import ROLES, Staging
 
 _PLACE = r"""
@@ -74,6 +73,7 @@ class SlurmSite:
         self._datasets: set[str] = set()
         """Digests of those that were placed at the cluster."""
         self._queue = Snapshot(self._control.queue, self.settings.poll_seconds)
+        self._collector = Collector(cluster, self.layout)
         self._ends = Ends(self._shell, self.layout.root)
         self._leaders: dict[str, str] = {}
         """Jobs whose folders were seen: a container's name → that of the job that it is part of."""
@@ -281,10 +281,7 @@ class SlurmSite:
 
     def logs(self, key: JobKey, offset: int, limit: int) -> bytes:
         """See the port."""
-        return self._shell.run(_LOG, str(self._left(key) / "log"), str(offset + 1), str(limit))
-
-    def _left(self, key: JobKey) -> PurePosixPath:
-        return self.layout.root / "jobs" / self.layout.job(key) / "left" / key.role
+        return self._shell.run(_LOG, str(self.layout.left(key) / "log"), str(offset + 1), str(limit))
 
     def collect(self, key: JobKey, into: Path) -> Outcome:
         """See the port."""
@@ -298,75 +295,7 @@ class SlurmSite:
             raise Conflict(msg)
         if fault := observing.fault_of(key, line, facts):
             raise PlatformFault(fault)
-        return self._take(key, seen, line, facts, into)
-
-    def _take(self, key: JobKey, seen: Observation, line: Line, facts: observing.Facts, into: Path) -> Outcome:
-        spec, container = self._spec_of(key)
-        left = self._small(key)
-        if not ("report" in left or "stopped" in left or seen.limit or "cancelled" in facts):
-            said = left.get("step.log", b"").decode(errors="replace").strip()[-500:] or "the runtime gave no reason"
-            msg = f"the container was not started on {line.nodes or '(none)'}, so nothing of it was executed: {said}"
-            raise PlatformFault(msg)
-        limits = container.resources
-        log = self._log(key, into / "log", limits.log_bytes)
-        files, problem = self._outputs(key, container, into, whole="exit" in left)
-        started = seen.started_at or line.submitted or seen.at
-        return Outcome(
-            key=key, exit_code=seen.exit_code or 0, limit=seen.limit, started_at=started, ended_at=max(started, seen.ended_at or seen.at),
-            report=left.get("report"), site_view=site_view(left.get("view", b"").decode(errors="replace"), spec, container), log_path=into / "log",
-            log_bytes=min(log, limits.log_bytes), log_truncated=log > limits.log_bytes, outputs=files, outputs_dir=into / "outputs",
-            output_problem=problem, usage=self._usage(line, started, seen.ended_at) | observing.parse_usage(left.get("usage", b"")))  # fmt: skip
-
-    def _spec_of(self, key: JobKey) -> tuple[JobSpec, ContainerSpec]:
-        spec = JobSpec.model_validate_json(fetch_small(self._shell, self.layout.root / "jobs" / self.layout.job(key))["spec.json"])
-        return spec, next(c for c in spec.containers if c.role == key.role)
-
-    def _small(self, key: JobKey) -> dict[str, bytes]:
-        try:
-            return fetch_small(self._shell, self._left(key))
-        except NotFound:
-            return {}  # it was ended before it began
-
-    def _log(self, key: JobKey, target: Path, limit: int) -> int:
-        """Bring the log; how many bytes it has, one more than the limit at most."""
-        try:
-            fetch(self._shell, self._left(key) / "log", target, limit=limit + 1)
-        except NotFound:
-            target.touch()
-        size = target.stat().st_size
-        with target.open("r+b") as log:
-            log.truncate(min(size, limit))
-        return size
-
-    def _outputs(self, key: JobKey, container: ContainerSpec, into: Path, *, whole: bool) -> tuple[tuple[OutputFile, ...], str | None]:
-        """Bring the outputs, or what is wrong with them. `whole`: the script came so far as to put them aside."""
-        (into / "outputs").mkdir()
-        limits, archive = container.resources, into / "outputs.tar"
-        if not any(mount.area == "outputs" for mount in container.mounts):
-            return (), None
-        try:
-            fetch(self._shell, self._left(key) / "outputs.tar", archive, limit=laid.archive_bytes(limits))
-            return unpack_outputs(archive, into / "outputs", limits), None
-        except NotFound as error:
-            if whole:
-                msg = f"what container {key} left at the cluster was removed there before it could be fetched."
-                raise PlatformFault(msg) from error
-            return (), None
-        except Invalid as error:
-            return (), error.message
-        finally:
-            archive.unlink(missing_ok=True)
-
-    def _usage(self, line: Line, started: datetime, ended: datetime | None) -> dict[str, float]:
-        """What accounting says. If it is away, that costs its figures, and nothing else."""
-        usage = {"wall_seconds": max(0.0, ((ended or started) - started).total_seconds())}
-        try:
-            lines = [told for told in self._control.accounted([line.name]) if told.id == line.id]
-        except LivingLabError:
-            lines = []
-        for told in lines:
-            usage |= dict(told.usage)
-        return usage
+        return self._collector.take(key, seen, line, facts, into)
 
     def release(self, attempt: str) -> None:
         """See the port."""
@@ -389,6 +318,26 @@ class SlurmSite:
             if role in ROLES:
                 found.add(JobKey(attempt=attempt, role=role))
         return found
+
+    # --- the queue -----------------------------------------------------------------------------------------------------
+
+    def hold(self, attempt: str) -> None:
+        """See `Queueing`."""
+        self._control.hold([line.id for line in self._waiting(attempt)])
+
+    def let_go(self, attempt: str) -> None:
+        """See `Queueing`."""
+        self._control.let_go([line.id for line in self._waiting(attempt)])
+
+    def prioritise(self, attempt: str, priority: int) -> None:
+        """See `Queueing`."""
+        for line in self._waiting(attempt):
+            self._control.prioritise(line.id, priority)
+
+    def _waiting(self, attempt: str) -> list[Line]:
+        queue = self._queue.look(fresh=True)
+        lines = (line for role in ROLES for line in queue.get(self.layout.job(JobKey(attempt=attempt, role=role)), ()))
+        return [line for line in lines if phase_of(line.state) is Phase.WAITING]
 
     def inspect(self) -> tuple[Demand, ...]:
         """See `Inspectable`."""

@@ -69,7 +69,15 @@ def test_the_examples_of_what_is_sent_would_be_taken() -> None:
     PilotManifest.model_validate(examples.MANIFEST)
     PlanBody.model_validate(examples.PLAN_BODY)
     Problem.model_validate(examples.PROBLEM)
-    for model in (schemas.PilotSubmission, schemas.PlanProposal, schemas.PlanChange, schemas.RunSubmission, schemas.Cancellation):
+    for model in (
+        schemas.PilotSubmission,
+        schemas.PlanProposal,
+        schemas.PlanChange,
+        schemas.RunSubmission,
+        schemas.Cancellation,
+        schemas.Hold,
+        schemas.Priority,
+    ):
         (example,) = model.model_json_schema()["examples"]
         model.model_validate(example)
 

@@ -9,6 +9,8 @@ import yaml
 from starlette.testclient import TestClient
 
 from livinglab.bootstrap import Lab
+from livinglab.cli.client import Client
+from tests.unit.api.test_api import agree, request_run
 from tests.unit.test_cli import livinglab
 
 SECRETIVE = {"kind": "slurm", "settings": {"scratch": "/scratch/of-the-lab", "account": "p200000"}, "offer": {"gpus": 4}}
@@ -66,3 +68,48 @@ def test_a_command_that_cannot_be_obeyed_says_why(tmp_path: Path, home: dict[str
     assert (answer.returncode, "unknown site 'doker'. Known: docker." in answer.stderr) == (1, True)
     answer = livinglab("site", "window", "add", "docker", "--begin", "tomorrow", "--end", "later", "--reason", "disks", **home)
     assert (answer.returncode, "'tomorrow' is not a time like" in answer.stderr) == (2, True)
+
+
+def test_a_run_is_held_let_go_and_given_a_priority(plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    agree(plan, startup, authority)
+    address = f"/v1/runs/{request_run(startup, plan)['id']}"
+    assert startup.call("POST", f"{address}/hold", json={"reason": "the data card is wrong"})["held_by"] == "startup"
+    assert "is held by startup: the data card is wrong." in startup.call("GET", f"{address}/why")["sentence"]
+    assert startup.call("POST", f"{address}/release")["held_by"] is None
+    assert "does not raise the priority" in startup.call("POST", f"{address}/priority", 403, json={"priority": 1})["detail"]
+    assert authority.call("POST", f"{address}/priority", json={"priority": 100})["priority"] == 100
+    assert startup.call("POST", f"{address}/priority", json={"priority": -100})["priority"] == -100
+    authority.call("POST", f"{address}/priority", 422, json={"priority": 101})
+    authority.call("POST", f"{address}/hold", json={"reason": "an incident"})
+    assert "who alone lets it go" in startup.call("POST", f"{address}/release", 403)["detail"]
+
+
+def test_run_is_a_plan_or_a_command() -> None:
+    shown = livinglab("run", "--help").stdout
+    assert all(command in shown for command in ("hold", "release", "priority"))
+    for arguments in (("pln-x",), ("--detach", "pln-x"), ("hold", "run-x", "--reason", "wait"), ("release", "run-x"), ("priority", "run-x", "-5")):
+        answer = livinglab("run", *arguments, "--token", "ll_x", "--api", "http://127.0.0.1:9")
+        assert (answer.returncode, "does not answer" in answer.stderr) == (75, True), answer.stderr
+    assert "-100<=x<=100" in livinglab("run", "priority", "run-x", "101", "--token", "x").stderr
+
+
+def test_show_says_how_a_run_stands_and_who_holds_it(plan: dict[str, Any], startup: Any, authority: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from livinglab.cli import group
+
+    agree(plan, startup, authority)
+    run = request_run(startup, plan)["id"]
+    authority.call("POST", f"/v1/runs/{run}/hold", json={"reason": "an incident\x1b[2J"})
+
+    def shown(caller: Any, *options: str) -> str:
+        caller.client.headers.update(caller.headers)
+        monkeypatch.setattr("livinglab.cli.client.connect", lambda *_: Client(caller.client))
+        return CliRunner().invoke(group, ["show", run, *options], catch_exceptions=False).output
+
+    first = f"{run} is queued, held by ministry: an incident\\x1b[2J (measured run 1 of {plan['body']['id']}, at docker, priority 0)."
+    assert shown(startup).splitlines() == [first, f"{run}.1 is queued", "What was used is not shown to this role."]
+    assert shown(authority).splitlines() == [first, f"{run}.1 is queued"]
+    assert json.loads(shown(authority, "--json"))["usage"] == []
+    assert authority.call("GET", f"/v1/runs/{run}/usage") == []
+    startup.call("GET", f"/v1/runs/{run}/usage", 403)

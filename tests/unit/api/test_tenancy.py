@@ -14,7 +14,13 @@ NAMED = [(method, route.path) for router in (content.router, documents.router, p
          if isinstance(route, APIRoute) and re.search(r"{(pilot|plan|run)}", route.path) for method in sorted(route.methods or ())]  # fmt: skip
 NOBODYS = {"pilot": "plt-01kjpg5q80t6d0w3m1x2y4z8ab", "plan": "pln-01kjpg6c40v8e2r5n7p9q1s3cd", "run": "run-01kjpg71r0w9f4t6k8m2n5v7ef",
           "name": "safety-case"}  # fmt: skip
-BODIES = {"/state": {"state": "terminated", "reason": "a rival's wish"}, "/cancel": {"reason": "a rival's wish"}, "/signatures": {"payload": ""}}
+BODIES = {
+    "/state": {"state": "terminated", "reason": "a rival's wish"},
+    "/cancel": {"reason": "a rival's wish"},
+    "/hold": {"reason": "a rival's wish"},
+    "/priority": {"priority": 1},
+    "/signatures": {"payload": ""},
+}
 
 
 @pytest.fixture

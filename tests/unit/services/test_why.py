@@ -22,7 +22,7 @@ def attempt(**changes: Any) -> Attempt:
 
 @pytest.mark.parametrize(("ahead", "says"), [(0, "it is next."), (1, "one run is ahead of it."), (2, "2 runs are ahead of it.")])
 def test_a_queued_run_says_how_many_are_ahead(ahead: int, says: str) -> None:
-    assert why(run(), (attempt(),), ahead=ahead).sentence == f"Run run-x waits for a place at site docker: {says}"
+    assert why(run(), (attempt(),), AT, ahead=ahead).sentence == f"Run run-x waits for a place at site docker: {says}"
 
 
 @pytest.mark.parametrize(("state", "cause", "sentence", "says", "following"), [
@@ -32,7 +32,7 @@ def test_a_queued_run_says_how_many_are_ahead(ahead: int, says: str) -> None:
     (RunState.FAILED, Cause.PLATFORM, "The harness failed", "failed. That is the lab's fault", "Ask for a new run; the operators see"),
 ])  # fmt: skip
 def test_an_end_says_whose_doing_it_is_and_what_to_do(state: RunState, cause: Cause, sentence: str, says: str, following: str) -> None:
-    answer = why(run(state=state, failure=Failure(cause=cause, code="x", sentence=sentence)), (attempt(),))
+    answer = why(run(state=state, failure=Failure(cause=cause, code="x", sentence=sentence)), (attempt(),), AT)
     assert says in answer.sentence
     assert answer.whose is cause
     assert answer.next.startswith(following)
@@ -40,6 +40,6 @@ def test_an_end_says_whose_doing_it_is_and_what_to_do(state: RunState, cause: Ca
 
 def test_every_step_under_way_has_words_and_what_follows() -> None:
     for step in Step:
-        answer = why(run(state=RunState.RUNNING), (attempt(state=RunState.RUNNING, step=step, owner="w"),))
+        answer = why(run(state=RunState.RUNNING), (attempt(state=RunState.RUNNING, step=step, owner="w"),), AT)
         assert answer.sentence.startswith("Run run-x ")
         assert answer.next.startswith("Then: ")
