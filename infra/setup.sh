@@ -14,6 +14,7 @@ mmdebstrap mmdebstrap
 flock util-linux
 curl curl
 ssh openssh-client
+shellcheck shellcheck
 git git
 runsc runsc
 chromium chromium

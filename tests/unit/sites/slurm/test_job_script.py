@@ -1,6 +1,5 @@
 """The job's script before it enters a namespace: who has the claim, and what is made of an earlier try."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -44,7 +43,6 @@ def test_it_is_a_script() -> None:
     assert subprocess.run(["bash", "-n", SCRIPT], capture_output=True, check=False).stderr == b""
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="there is no shellcheck")
 def test_it_is_a_good_one() -> None:
     found = subprocess.run(
         ["shellcheck", "--severity=warning", "--exclude=SC1090,SC2086,SC2154", SCRIPT], capture_output=True, text=True, check=False

@@ -1,13 +1,15 @@
 """Commands where a cluster takes them: what was said, what failed, and what is not known."""
 
 import shlex
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livinglab.domain.errors import Unreachable
+from livinglab.domain.errors import PlatformFault, Unreachable
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.shell import CommandShell, Failed, local_shell, ssh_shell
@@ -69,14 +71,37 @@ def test_what_a_local_command_says_with_255_is_one() -> None:
         local_shell().run("exit 255")
 
 
-def test_ssh_asks_nobody_and_trusts_what_is_pinned(tmp_path: Path) -> None:
-    shell = ssh_shell("login.example", "lab", port=2_222, identity=tmp_path / "key", known_hosts=tmp_path / "hosts", control=tmp_path / "s")
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="ll-") as folder:
+        yield Path(folder)
+
+
+def test_ssh_asks_nobody_and_trusts_what_is_pinned(tmp_path: Path, short: Path) -> None:
+    shell = ssh_shell("login.example", "lab", port=2_222, identity=tmp_path / "key", known_hosts=tmp_path / "hosts", control=short / "s")
     words = " ".join(shell.prefix)
     for option in ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={tmp_path}/hosts", "GlobalKnownHostsFile=/dev/null",
                    "ForwardAgent=no",
                    "IdentitiesOnly=yes", "ClearAllForwardings=yes", "-F /dev/null", "-p 2222", "-l lab -- login.example"):  # fmt: skip
         assert option in words
-    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o700
+    assert (short / "s").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_connection_that_stays_open_has_a_short_path_that_is_ours_alone(tmp_path: Path, short: Path) -> None:
+    def folder(control: Path) -> Path:
+        shell = ssh_shell("login.example", "lab", port=22, identity=tmp_path / "key", known_hosts=tmp_path / "hosts", control=control)
+        return Path(next(word for word in shell.prefix if word.startswith("ControlPath=")).partition("=")[2]).parent
+
+    long = folder(tmp_path / ("x" * 80))
+    try:
+        assert len(str(long)) < 40
+        assert long.stat().st_mode & 0o777 == 0o700
+    finally:
+        long.rmdir()
+    (short / "s").mkdir(mode=0o755)
+    with pytest.raises(PlatformFault, match="not the lab's alone"):
+        folder(short / "s")
 
 
 # --- the scheduler behind one -----------------------------------------------------------------------------------------
