@@ -19,7 +19,7 @@ _UNITS = {"memory": "bytes of memory", "cpus": "cores", "gpus": "GPUs", "wall_se
 
 
 class Offer(Frozen):
-    """The most that a site gives to one container; None: it has no bound of its own."""
+    """The most that a site gives to one job; None: it has no bound of its own. Of containers that live together, the sizes add up."""
 
     memory: int | None = Field(default=None, ge=32 << 20)
     cpus: float | None = Field(default=None, gt=0)
@@ -72,6 +72,13 @@ class SiteRecord(Frozen):
     windows: tuple[Window, ...] = ()
     added_at: Moment
 
+    @model_validator(mode="after")
+    def _as_its_kind(self) -> Self:
+        if self.kind == "docker" and self.offer.gpus:
+            msg = f"a site of kind 'docker' gives no GPU to a container, so it offers none, not {self.offer.gpus}"
+            raise ValueError(msg)
+        return self
+
     @property
     def has_queue(self) -> bool:
         """May a job that was submitted there have to wait?"""
@@ -91,14 +98,18 @@ class SiteRecord(Frozen):
 
 def why_not_offered(offer: Offer, manifest: PilotManifest, spec: SandboxSpec) -> tuple[str, ...]:
     """Every reason why that pilot cannot be measured there, each as a clause with what is demanded and what is offered."""
-    reasons = [*_too_much("the pilot", manifest.resources, offer), *_too_much("the harness", spec.harness.resources, offer)]
+    pilot, harness = manifest.resources, spec.harness.resources
+    reasons = _too_much("the pilot with its driver", (pilot, harness), offer) if spec.family.interactive else _too_much("the pilot", (pilot,), offer)
+    reasons += _too_much("the harness", (harness,), offer)
     if offer.public_data_only and spec.data.visibility != "demonstration":
         reasons.append(f"the data are {spec.data.visibility}, and the site takes public data only: {offer.public_data_only}")
     return (*reasons, *_witnesses_missing(spec.isolation, offer))
 
 
-def _too_much(who: str, asked: Resources, offer: Offer) -> list[str]:
-    pairs = {name: (getattr(asked, name), getattr(offer, name)) for name in _UNITS}
+def _too_much(who: str, job: tuple[Resources, ...], offer: Offer) -> list[str]:
+    """Of one job's containers: the longest time, and the sum of everything else."""
+    asked = {name: (max if name == "wall_seconds" else sum)(getattr(container, name) for container in job) for name in _UNITS}
+    pairs = {name: (demanded, getattr(offer, name)) for name, demanded in asked.items()}
     return [f"{who} asks for {demanded:,.12g} {_UNITS[name]}, and the site offers {most:,.12g}"
             for name, (demanded, most) in pairs.items() if most is not None and demanded > most]  # fmt: skip
 

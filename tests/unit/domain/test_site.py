@@ -87,13 +87,35 @@ def test_the_longest_that_a_run_may_take_is_the_sum_of_its_containers(changes: d
     assert longest_seconds(manifest(), spec(**changes)) == seconds
 
 
-def test_a_driven_pilot_and_its_driver_run_side_by_side() -> None:
+def driven(**resources: float) -> SandboxSpec:
+    """A specification whose pilot is asked step by step."""
     task = {"name": "own", "title": "Its own", "protocol": "step/1", "inputs": {}, "observations": {"x": "where it is"},
             "actions": [{"name": "a", "kind": "number", "meaning": "how much", "low": 0, "high": 1}],
             "metrics": [{"name": "completeness", "title": "All", "better": "higher", "source": "tests"}]}  # fmt: skip
-    driven = spec(task=task, harness={"mode": "interactive", "resources": {"wall_seconds": 100}})
-    assert longest_seconds(manifest(wall_seconds=10), driven) == 100 + 100
-    assert longest_seconds(manifest(wall_seconds=300), driven) == 300 + 100
+    return spec(task=task, harness={"mode": "interactive", "resources": {"wall_seconds": 100, **resources}})
+
+
+def test_a_driven_pilot_and_its_driver_run_side_by_side() -> None:
+    assert longest_seconds(manifest(wall_seconds=10), driven()) == 100 + 100
+    assert longest_seconds(manifest(wall_seconds=300), driven()) == 300 + 100
+
+
+def test_a_driven_pilot_and_its_driver_are_one_job_whose_sizes_add_up() -> None:
+    asked = driven(memory=64 << 20, cpus=2, output_bytes=1 << 20)
+    offer = Offer(memory=64 << 20, cpus=2.5, wall_seconds=100, output_bytes=1 << 20)
+    assert why_not_offered(offer, manifest(), asked) == (
+        "the pilot with its driver asks for 134,217,728 bytes of memory, and the site offers 67,108,864",
+        "the pilot with its driver asks for 3 cores, and the site offers 2.5",
+        "the pilot with its driver asks for 2,097,152 bytes of output, and the site offers 1,048,576")  # fmt: skip
+    assert why_not_offered(Offer(memory=128 << 20, cpus=3, wall_seconds=100, output_bytes=2 << 20), manifest(), asked) == ()
+    assert why_not_offered(offer, manifest(), spec()) == ()
+
+
+def test_a_docker_site_offers_no_gpu() -> None:
+    assert record(kind="docker").offer.gpus == 0
+    assert record(offer=Offer(gpus=4)).offer.gpus == 4
+    with pytest.raises(ValidationError, match="a site of kind 'docker' gives no GPU to a container"):
+        record(kind="docker", offer=Offer(gpus=4))
 
 
 @pytest.mark.parametrize(("changes", "room"), [

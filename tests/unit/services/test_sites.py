@@ -56,10 +56,11 @@ def test_an_operator_may_say_otherwise(lab: Lab) -> None:
     ({"kind": "slurm", "settings": {"scratch": "scratch"}}, r"settings\.scratch: an absolute path"),
     ({"kind": "slurm", "settings": {"scratch": "/s", "password": "x"}}, r"settings\.password: Extra inputs"),
     ({"kind": "slurm", "settings": {"scratch": "/s", "access": {**SSH, "port": 0}}}, r"settings\.access\.ssh\.port: "),
-    ({"kind": "slurm", "settings": {"scratch": "/s", "rest": {"url": "http://x", "user": "u", "token": "/t"}}}, r"settings\.rest: "),
+    ({"kind": "slurm", "settings": {"scratch": "/s", "rest": {"url": "ftp://x", "user": "u", "token": "/t"}}}, r"settings\.rest\.url: "),
     ({**CLUSTER, "offer": {"gpus": -1}}, r"offer\.gpus: "),
     ({**CLUSTER, "offer": {"witnesses": {"pids": ["hearsay"]}}}, r"offer\.witnesses\.pids\.0: "),
     ({"kind": "docker", "settings": {"scratch": "/s"}}, r"settings\.scratch: Extra inputs"),
+    ({"kind": "docker", "offer": {"gpus": 1}}, r"site: a site of kind 'docker' gives no GPU"),
 ])  # fmt: skip
 def test_a_file_that_will_not_do_is_answered_with_the_place(lab: Lab, document: dict[str, Any], says: str) -> None:
     with pytest.raises(Invalid, match=f"^{says}"):
