@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from livinglab.domain.errors import Invalid, unknown_name
+from livinglab.domain.errors import Invalid
+from livinglab.domain.model import Frozen
+from livinglab.domain.site import Offer, SiteKind, SiteRecord
 from livinglab.ports import Artifacts, Clock, Site, Store
 from livinglab.services.access import Access
 from livinglab.services.applications import Applications
@@ -15,16 +17,33 @@ from livinglab.services.images import Images
 from livinglab.services.plans import Plans
 from livinglab.services.recording import Recorder
 from livinglab.services.runs import Runs
-from livinglab.services.sandboxes import Sandboxes
+from livinglab.services.sandboxes import Sandboxes, parse
+from livinglab.services.sites import Sites
 from livinglab.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable, Mapping
+
+    from pydantic import JsonValue
 
     from livinglab.dispatch.supervisor import Carry, Supervisor
     from livinglab.dispatch.worker import Worker
     from livinglab.evidence.keys import KeySigner
     from livinglab.services.engine import Boundary, Engine
+    from livinglab.services.sitecheck import SiteReport
+    from livinglab.sites.slurm.config import SlurmSettings
+    from livinglab.sites.slurm.control import Control
+    from livinglab.sites.slurm.shell import Shell
+
+
+S = TypeVar("S", bound=Frozen)
+
+
+class _Holding(Frozen, Generic[S]):
+    """Settings under their name, so that faults in them are named by their whole path."""
+
+    settings: S
 
 
 class SystemClock:
@@ -86,6 +105,11 @@ class Lab:
         return Runs(self.store, self.clock, self._unsigned, self.artifacts)
 
     @cached_property
+    def sites(self) -> Sites:
+        """The registry of sites."""
+        return Sites(self.store, self.clock, self._unsigned, read_site_settings)
+
+    @cached_property
     def dossiers(self) -> Dossiers:
         """Evidence, bundled."""
         return Dossiers(self.store, self.artifacts)
@@ -109,24 +133,108 @@ def lab_signer(settings: Settings) -> "KeySigner":
     return KeySigner.load(path) if path.exists() else new_key(path)
 
 
+# --- sites ------------------------------------------------------------------------------------------------------------
+
+
+class DockerSettings(Frozen):
+    """A Docker Engine. What is left out is as the lab's own settings have it."""
+
+    url: str | None = None
+    runtime: str | None = None
+
+
+def read_site_settings(kind: SiteKind, settings: "Mapping[str, JsonValue]") -> "tuple[dict[str, JsonValue], Offer]":
+    """A site's settings as they are kept, and what a site of that kind offers unless its file says otherwise; `Invalid` names the field."""
+    if kind == "docker":
+        return parse(_Holding[DockerSettings], {"settings": settings}, "settings").settings.model_dump(mode="json"), Offer()
+    slurm = _slurm_settings(settings)
+    one_account = "pilot and hidden data would share one account at the cluster"
+    return slurm.model_dump(mode="json"), Offer(public_data_only=one_account, witnesses={"pids": ("rlimit",)})
+
+
 def open_site(lab: Lab, name: str) -> Site:
-    """The site of that name; `Invalid` with the known names otherwise."""
-    return site_of(lab.settings, name, lab.artifacts, lab.clock)
+    """The site of that name in the lab's registry; `Invalid` with the known names if there is none."""
+    return site_of(lab.settings, lab.sites.get(name), lab.artifacts, lab.clock)
 
 
-def site_of(settings: Settings, name: str, artifacts: Artifacts, clock: Clock) -> Site:
-    """As `open_site`, for whoever has no use for the lab's database."""
-    if name != "docker":
-        raise unknown_name("site", name, ["docker"])
-    from livinglab.artifacts.oci import OciImages
-    from livinglab.sites.docker import DockerSite
-
+def site_of(settings: Settings, record: SiteRecord, artifacts: Artifacts, clock: Clock) -> Site:
+    """The site behind a record of the registry."""
     launcher = settings.launcher_path
     if not launcher.is_file():
         msg = f"there is no launcher at {launcher}."
         raise Invalid(msg, where="launcher", hint="Build it with infra/launcher/build.sh, or set LIVINGLAB_LAUNCHER.")
-    return DockerSite(name=name, instance=settings.instance, root=settings.home / "work" / name, vault=settings.vault_path, launcher=launcher,
-                      images=OciImages(artifacts), clock=clock, runtime=settings.docker_runtime, url=settings.docker_url)  # fmt: skip
+    return (_docker_site if record.kind == "docker" else _slurm_site)(settings, record, artifacts, clock)
+
+
+def _docker_site(settings: Settings, record: SiteRecord, artifacts: Artifacts, clock: Clock) -> Site:
+    from livinglab.artifacts.oci import OciImages
+    from livinglab.sites.docker import DockerSite
+
+    own = DockerSettings.model_validate(record.settings)
+    return DockerSite(name=record.name, instance=settings.instance, root=settings.home / "work" / record.name, vault=settings.vault_path,
+                      launcher=settings.launcher_path, images=OciImages(artifacts), clock=clock, runtime=own.runtime or settings.docker_runtime,
+                      url=own.url or settings.docker_url)  # fmt: skip
+
+
+def _slurm_site(settings: Settings, record: SiteRecord, artifacts: Artifacts, clock: Clock) -> Site:
+    from livinglab.artifacts.oci import OciImages
+    from livinglab.sites.slurm.control import Cluster
+    from livinglab.sites.slurm.site import SlurmSite
+
+    slurm = _slurm_settings(record.settings)
+    shell = _slurm_shell(settings, slurm)
+    return SlurmSite(name=record.name, instance=settings.instance, root=settings.home / "work" / record.name, vault=settings.vault_path,
+                     launcher=settings.launcher_path, images=OciImages(artifacts), clock=clock,
+                     cluster=Cluster(slurm, shell, _slurm_control(shell, slurm)))  # fmt: skip
+
+
+def _slurm_settings(settings: "Mapping[str, JsonValue]") -> "SlurmSettings":
+    from livinglab.sites.slurm.config import SlurmSettings
+
+    return parse(_Holding[SlurmSettings], {"settings": settings}, "settings").settings
+
+
+def _slurm_shell(settings: Settings, slurm: "SlurmSettings") -> "Shell":
+    from livinglab.sites.slurm.shell import local_shell, ssh_shell
+
+    access = slurm.access
+    if access.kind == "local":
+        return local_shell(access.prefix)
+    return ssh_shell(access.host, access.user, port=access.port, identity=access.identity, known_hosts=access.known_hosts,
+                     control=settings.home / "ssh")  # fmt: skip
+
+
+def _slurm_control(shell: "Shell", slurm: "SlurmSettings") -> "Control":
+    if slurm.rest:
+        from livinglab.sites.slurm.rest import RestControl
+
+        return RestControl(slurm.rest, slurm, shell)
+    from livinglab.sites.slurm.cli import CommandControl
+
+    return CommandControl(shell, slurm)
+
+
+def check_site(lab: Lab, name: str, progress: "Callable[[str], None]") -> "SiteReport":
+    """Is the site of that name fit for pilots, under a profile that accepts the witnesses that it needs?"""
+    import secrets
+    import tempfile
+    from pathlib import Path
+
+    from livinglab.artifacts.oci import ingest, program_image
+    from livinglab.domain.isolation import IsolationProfile
+    from livinglab.services.sitecheck import SiteCheck
+    from livinglab.sites.attest import attest
+
+    site = open_site(lab, name)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "probe.tar"
+        program_image(lab.settings.launcher_path, "probe", archive)
+        image = ingest(archive, lab.artifacts).digest
+    profile = IsolationProfile(witnesses=lab.sites.get(name).offer.witnesses)
+    return SiteCheck(site=site, image=image, attest=attest, profile=profile).check(secrets.token_hex(16), progress)
+
+
+# --- what a worker opens ----------------------------------------------------------------------------------------------
 
 
 def open_engine(lab: Lab, site: Site, boundary: "Boundary | None" = None) -> "Engine":

@@ -16,8 +16,9 @@ from livinglab.domain.isolation import Area, Finding, IsolationProfile, Mount, R
 from livinglab.domain.model import Frozen, Moment
 from livinglab.domain.pilot import Pilot
 from livinglab.domain.plan import Plan
-from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, Step
+from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, RunState, Step
 from livinglab.domain.sandbox import Release
+from livinglab.domain.site import SiteRecord
 
 # --- time and signing -------------------------------------------------------------------------------------------------
 
@@ -202,7 +203,9 @@ class Outcome(Frozen):
     output_problem: str | None = None
     """Why the outputs cannot be used (a link, a device, too large), as a sentence; then `outputs` is empty."""
     usage: dict[str, float] = {}
-    """`cpu_seconds`, `memory_peak_bytes`, … as far as the site measures them."""
+    """As far as the site measures it: `wall_seconds` from the container's start to its end, `cpu_seconds` of all its processes, user and system;
+    `memory_peak_bytes`; of the job that it is part of, by the scheduler's accounts: `queue_seconds` from submission to start, `elapsed_seconds`,
+    `gpu_seconds` (GPUs × seconds that they were assigned), `energy_joules` of its nodes. What is not measured is left out, never zero."""
 
 
 class Site(Protocol):
@@ -327,6 +330,22 @@ class Tx(Protocol):
 
     def sandboxes(self, after: str | None, limit: int) -> tuple[tuple[Release, str], ...]: ...
 
+    # sites
+    def add_site(self, site: SiteRecord) -> None:
+        """`Conflict` if the name is taken."""
+        ...
+
+    def site(self, name: str) -> SiteRecord | None: ...
+    def sites(self) -> tuple[SiteRecord, ...]: ...
+    def update_site(self, site: SiteRecord, before: SiteRecord) -> None:
+        """`Conflict` if it is no longer as `before`."""
+        ...
+
+    def remove_site(self, name: str) -> None: ...
+    def tally(self, site: str) -> Mapping[RunState, int]:
+        """How many runs of a site are in which state."""
+        ...
+
     # pilots, plans
     def add_pilot(self, pilot: Pilot) -> None: ...
     def pilot(self, id_: str) -> Pilot | None: ...
@@ -365,7 +384,7 @@ class Tx(Protocol):
         ...
 
     def queue(self, site: str, limit: int) -> tuple[Run, ...]:
-        """Queued runs of a site, oldest first."""
+        """Queued runs of a site, in the order of their turn: by priority, then the oldest first."""
         ...
 
     def add_attempt(self, attempt: Attempt) -> None: ...
@@ -376,8 +395,12 @@ class Tx(Protocol):
         ...
 
     def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool]) -> Attempt | None:
-        """The oldest attempt of the site that is not final and that nobody holds (no owner, lease over, or `dead(owner)`), taken over by
-        `owner` with the next epoch; None if there is none. Two callers never get the same one."""  # noqa: D205, D209
+        """The next attempt of the site, by priority and then age, that is not final and that nobody owns (no owner, lease over, or
+        `dead(owner)`), taken over by `owner` with the next epoch; None if there is none. Two callers never get the same one.
+
+        One that was never begun has to wait while its run is held, and while the site is draining, away, or away too soon for it;
+        not where its run is to be cancelled.
+        """  # noqa: D205
         ...
 
     def renew(self, attempt: str, epoch: int, until: datetime) -> None:

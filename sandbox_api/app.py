@@ -8,7 +8,7 @@ from livinglab.bootstrap import Lab, open_lab
 from livinglab.domain.documents import MOST_BYTES
 from sandbox_api import errors
 from sandbox_api.limits import BodyLimit
-from sandbox_api.routes import content, documents, plans, runs
+from sandbox_api.routes import content, documents, plans, runs, sites
 
 DESCRIPTION = """
 Pilots come in here; verdicts and evidence go out. Every error is a problem document (RFC 9457), lists of sandboxes, pilots,
@@ -26,7 +26,7 @@ def create_app(lab: Lab | None = None) -> FastAPI:
     larger = {"/v1/images": lab.settings.upload_limit, "/v1/pilots/[^/]+/documents/[^/]+": MOST_BYTES}
     app.add_middleware(BodyLimit, limit=lab.settings.body_limit, larger=larger)
     errors.install(app)
-    for router in (content.router, documents.router, plans.router, runs.router):
+    for router in (content.router, documents.router, plans.router, runs.router, sites.router):
         app.include_router(router, prefix="/v1")
 
     @app.get("/healthz", tags=["health"])

@@ -62,6 +62,12 @@ PLAN_BODY: Json = {
 PLAN: Json = {"body": PLAN_BODY, "digest": digest("5"), "state": "proposed", "signatures": [], "created_at": AT}
 CHANGE: Json = {"state": "suspended", "reason": "A serious incident is being looked into."}
 
+SITE: Json = {
+    "name": "meluxina", "kind": "slurm", "state": "draining", "reason": "new disks",
+    "offer": {"memory": 1 << 38, "cpus": 64, "gpus": 4, "wall_seconds": 172_800, "output_bytes": None, "witnesses": {"pids": ["rlimit"]},
+              "public_data_only": "pilot and hidden data would share one account at the cluster"},
+    "windows": [{"id": "win-01kjpg5q80t6d0w3m1x2y4z8ab", "begin": "2026-03-09T17:00:00Z", "end": "2026-03-10T05:00:00Z", "reason": "new disks"}],
+}  # fmt: skip
 RUN: Json = {"id": RUN_ID, "plan": PLAN_ID, "plan_digest": digest("5"), "pilot": PILOT_ID, "organisation": "startup", "sandbox": "medicine-flchain",
        "site": "docker", "ordinal": 1, "state": "completed", "verdict": "INCONCLUSIVE", "counts": True, "created_at": AT, "ended_at": AT}  # fmt: skip
 ATTEMPT: Json = {"id": f"{RUN_ID}.1", "number": 1, "state": "completed", "step": "seal", "failure": None, "verdict": "INCONCLUSIVE",

@@ -14,6 +14,7 @@ from livinglab.domain.model import Moment
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Attempt, Failure, Run, RunState, Step
 from livinglab.domain.sandbox import Release
+from livinglab.domain.site import Offer, SiteKind, SiteRecord, SiteState, Window
 from livinglab.domain.verdict import SetVerdict, Verdict
 from sandbox_api import examples
 
@@ -49,6 +50,22 @@ class SandboxView(BaseModel):
     release: Digest
     criteria: Digest
     document: Release
+
+
+class SiteView(BaseModel):
+    """A site, as everybody may see it."""
+
+    name: str
+    kind: SiteKind
+    state: SiteState
+    reason: str = Field(description="Why its state was changed last.")
+    offer: Offer
+    windows: list[Window]
+
+    @classmethod
+    def of(cls, site: SiteRecord) -> "SiteView":
+        """The part that is shown."""
+        return cls.model_validate(site.model_dump(include=set(cls.model_fields)))
 
 
 class ImageView(BaseModel):

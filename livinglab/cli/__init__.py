@@ -31,6 +31,7 @@ COMMANDS = {
     "sandbox": ("sandboxes", "Check, prepare and register a sandbox."),
     "key": ("keys", "Make and register signing keys."),
     "token": ("operators", "Issue, list and revoke tokens."),
+    "site": ("sites", "Register sites, drain them, announce maintenance."),
     "serve": ("operators", "Run the API."),
     "worker": ("operators", "Carry the runs of a site."),
 }

@@ -141,6 +141,13 @@ class Run(Frozen):
     cancel_reason: str | None = None
     verdict: Verdict | None = None
     failure: Failure | None = None
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Of two runs that wait for a place at a site, the one with the higher priority begins first."""
+    held_by: str | None = None
+    """Who keeps it from beginning; None: nobody."""
+    held_reason: str | None = None
+    longest_seconds: float = 0.0
+    """The most that its containers may take, one after the other: what must fit in before a maintenance window of the site."""
     counts: bool = False
     """Does it count against the plan's measured runs? True from the moment that something derived from hidden data may be disclosed."""
     created_at: Moment

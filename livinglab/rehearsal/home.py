@@ -14,6 +14,7 @@ from pathlib import Path
 
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.bootstrap import Lab, SystemClock, open_lab, open_site, site_of
+from livinglab.domain.site import SiteRecord
 from livinglab.rehearsal.parties import SITE
 from livinglab.settings import Settings
 from livinglab.sites.tmpfs import mount_sized, unmount
@@ -62,7 +63,9 @@ def _at(home: Path, settings: Settings) -> Settings:
 
 def _remove(settings: Settings) -> None:
     """Containers, mounts and folder of a home that is nobody's any more. Its database is not asked: it may be half made."""
-    site = site_of(settings, SITE, FileArtifacts(settings.home / "blobs"), SystemClock())
+    clock = SystemClock()
+    record = SiteRecord(name=SITE, kind="docker", added_at=clock.now(), changed_at=clock.now())
+    site = site_of(settings, record, FileArtifacts(settings.home / "blobs"), clock)
     for attempt in {key.attempt for key in site.owned()}:
         site.release(attempt)
     shutil.rmtree(settings.home)

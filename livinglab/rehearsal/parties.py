@@ -37,6 +37,8 @@ class Parties:
     authority: Caller
     participant: Caller
     keys: dict[Role, KeySigner]
+    site: str = SITE
+    """Where their runs are carried."""
 
     @classmethod
     def meet(cls, lab: Lab, sandbox: str, *, authority: str = "authority", participant: str = "participant") -> Self:
@@ -83,11 +85,13 @@ class Parties:
 
     def request(self, plan: Plan, key: str | None = None) -> Run:
         """Ask for a run; the same `key` twice is one run."""
-        return self.lab.runs.request(self.participant, RunRequest(plan=plan.id, site=SITE).model_dump(), key or new_id("key", self.lab.clock.now()))
+        return self.lab.runs.request(
+            self.participant, RunRequest(plan=plan.id, site=self.site).model_dump(), key or new_id("key", self.lab.clock.now())
+        )
 
     def supervisor(self, boundary: Callable[[str], None] | None = None) -> Supervisor:
         """What carries the runs of this lab."""
-        return open_supervisor(self.lab, SITE, boundary=boundary)
+        return open_supervisor(self.lab, self.site, boundary=boundary)
 
     def carry_all(self, boundary: Callable[[str], None] | None = None) -> None:
         """Carry everything that is queued, in this process."""

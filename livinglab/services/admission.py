@@ -7,6 +7,7 @@ from livinglab.domain.pilot import Pilot, PilotState
 from livinglab.domain.plan import Plan
 from livinglab.domain.run import Run
 from livinglab.domain.sandbox import Release
+from livinglab.domain.site import why_not_offered
 from livinglab.ports import Tx
 from livinglab.services.documents import attached
 
@@ -28,6 +29,7 @@ def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None
         reasons.append(f"the pilot is {pilot.state}")
     reasons += _digests_that_differ(plan, pilot.image, pilot.manifest.digest, release)
     reasons += _documents_that_differ(tx, plan, pilot, release)
+    reasons += _site_that_does_not_do(tx, site, pilot, release)
     missing = sorted(set(release.spec.legal.approvals))
     if missing:
         reasons.append(f"approvals are missing: {', '.join(missing)}")
@@ -39,6 +41,14 @@ def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None
     if in_flight >= release.spec.quota.runs_in_flight:
         reasons.append(f"{in_flight} runs are under way, and the quota is {release.spec.quota.runs_in_flight} at once")
     return tuple(reasons)
+
+
+def _site_that_does_not_do(tx: Tx, site: str, pilot: Pilot, release: Release) -> list[str]:
+    """What the pilot and its sandbox demand, against what the site offers now."""
+    record = tx.site(site)
+    if record is None:
+        return [f"there is no site {site!r} (known: {', '.join(s.name for s in tx.sites())})"]
+    return [f"at site {site!r}, {reason}" for reason in why_not_offered(record.offer, pilot.manifest, release.spec)]
 
 
 def _digests_that_differ(plan: Plan, image: str, manifest: str, release: Release) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from livinglab.domain.access import Caller
 from livinglab.domain.errors import Invalid, NotFound
+from livinglab.domain.isolation import Resources
 from livinglab.domain.pilot import Pilot, PilotManifest
 from livinglab.domain.sandbox import Role, SandboxSpec
 from livinglab.ports import Clock, Store, Tx
@@ -64,8 +65,8 @@ def check_fits(manifest: PilotManifest, spec: SandboxSpec) -> None:
     if manifest.task != spec.family.name:
         msg = f"the sandbox measures {spec.family.name!r}, not {manifest.task!r}."
         raise Invalid(msg, where="task")
-    for name, most in spec.quota.pilot_resources.model_dump().items():
-        asked = getattr(manifest.resources, name)
+    for name in Resources.model_fields:
+        asked, most = getattr(manifest.resources, name), getattr(spec.quota.pilot_resources, name)
         if asked > most:
             msg = f"{asked:g} is more than the sandbox allows ({most:g})."
             raise Invalid(msg, where=f"resources.{name}")

@@ -11,9 +11,11 @@ from livinglab.domain.access import Caller, Document, Event
 from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Forbidden, NotFound, PlatformFault, Refused
 from livinglab.domain.model import Frozen, Slug
+from livinglab.domain.plan import Plan
 from livinglab.domain.replay import REPLAY_LIMIT, Replay
 from livinglab.domain.run import Attempt, Cause, Failure, JournalEntry, Run, RunState
 from livinglab.domain.sandbox import Channel, Release, Role
+from livinglab.domain.site import longest_seconds
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts, Clock, Store, Tx
 from livinglab.services.admission import why_not_admitted
@@ -68,7 +70,8 @@ class Runs:
             else:
                 run = self._queue(tx, Run(
                     id=new_id("run", now), plan=plan.id, plan_digest=plan.digest, pilot=plan.body.pilot, organisation=plan.body.participant,
-                    sandbox=plan.body.sandbox, site=request.site, ordinal=len(tx.runs_under(plan.id)) + 1, created_at=now))  # fmt: skip
+                    sandbox=plan.body.sandbox, site=request.site, ordinal=len(tx.runs_under(plan.id)) + 1, created_at=now,
+                    longest_seconds=_longest(tx, plan)))  # fmt: skip
                 tx.remember(caller.organisation, idempotency_key, asked, run.id)
         if run is None:
             msg = "the run may not start"
@@ -198,6 +201,14 @@ class Runs:
                     return document
         msg = f"run {run.id} has no {name.rpartition('/')[2].removesuffix('.json')}: it is {run.state}."
         raise NotFound(msg, hint=run.failure.sentence if run.failure else None)
+
+
+def _longest(tx: Tx, plan: Plan) -> float:
+    """As admission found it: pilot and release are there."""
+    pilot, release = tx.pilot(plan.body.pilot), tx.release(plan.body.release)
+    assert pilot is not None  # noqa: S101
+    assert release is not None  # noqa: S101
+    return longest_seconds(pilot.manifest, release.spec)
 
 
 def new_attempt(run: Run, number: int, at: datetime) -> Attempt:

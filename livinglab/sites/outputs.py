@@ -72,7 +72,10 @@ def unpack_outputs(archive: Path, target: Path, limits: Resources) -> tuple[Outp
                 if file.size != member.size:
                     raise tarfile.ReadError(path)
                 files.append(file)
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        msg = "the archive of the outputs contradicts itself: two have one name, or one lies in a folder that is none."
+        raise Invalid(msg) from error
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:  # tarfile follows headers of headers by recursion
         msg = "the outputs could not be brought away whole: they are larger than the limit allows, or their names cannot be used."
         raise Invalid(msg) from error
     return tuple(sorted(files, key=lambda file: file.path))

@@ -28,6 +28,11 @@ def conflict(error: IntegrityError) -> Conflict:
     return Conflict(f"the database refused it: {first_line(error)}.")
 
 
+def changed(what: str) -> Conflict:
+    """It is no longer as it was read."""
+    return Conflict(f"{what} changed in the meantime.")
+
+
 def seconds(at: datetime | None) -> float | None:
     """A moment as it is stored."""
     return at.timestamp() if at else None
@@ -73,8 +78,7 @@ class Tables:
     def replace(self, table: sa.Table, where: list[Any], what: str, **values: Any) -> None:
         """Change exactly one row; `Conflict` if it is no longer as it was."""
         if self.connection.execute(table.update().where(*where).values(**values)).rowcount != 1:
-            msg = f"{what} changed in the meantime."
-            raise Conflict(msg)
+            raise changed(what)
 
 
 def seen_by(table: sa.Table, organisation: str | None, sandboxes: Collection[str] | None) -> list[Any]:

@@ -1,5 +1,6 @@
 """Runs, attempts and the journal."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
@@ -8,26 +9,28 @@ import sqlalchemy as sa
 from livinglab.domain.errors import Conflict, StaleEpoch
 from livinglab.domain.run import Attempt, JournalEntry, Run, RunState, Step
 from livinglab.store import tables as t
-from livinglab.store.base import Tables, seconds, seen_by
+from livinglab.store.base import seconds, seen_by
 from livinglab.store.content import page
+from livinglab.store.sites import SiteTables
 
 _FINAL = tuple(state for state in RunState if state.final)
+_TURN = (t.runs.c.priority.desc(), t.runs.c.created_at, t.runs.c.id)
 _STEPS = {step: index for index, step in enumerate(Step)}
 
 
-class RunTables(Tables):
+class RunTables(SiteTables):
     """See the port."""
 
     def add_run(self, run: Run, attempt: Attempt) -> None:
         self.insert(t.runs, id=run.id, plan=run.plan, ordinal=run.ordinal, pilot=run.pilot, organisation=run.organisation, sandbox=run.sandbox,
-                    site=run.site, state=run.state, created_at=seconds(run.created_at), doc=run.model_dump_json())  # fmt: skip
+                    site=run.site, created_at=seconds(run.created_at), **_run_columns(run))  # fmt: skip
         self.add_attempt(attempt)
 
     def run(self, id_: str) -> Run | None:
         return self.one(Run, t.runs, t.runs.c.id == id_)
 
     def update_run(self, run: Run, before: Run) -> None:
-        self.replace(t.runs, [t.runs.c.id == run.id, t.runs.c.state == before.state], f"run {run.id}", state=run.state, doc=run.model_dump_json())
+        self.replace(t.runs, [t.runs.c.id == run.id, t.runs.c.state == before.state], f"run {run.id}", **_run_columns(run))
 
     def runs(self, *, plan: str | None, organisation: str | None, sandboxes: Collection[str] | None, after: str | None,
              limit: int) -> tuple[Run, ...]:  # fmt: skip
@@ -45,7 +48,7 @@ class RunTables(Tables):
 
     def queue(self, site: str, limit: int) -> tuple[Run, ...]:
         waiting = sa.select(t.runs.c.doc).where(t.runs.c.site == site, t.runs.c.state == RunState.QUEUED)
-        return self.many(Run, waiting.order_by(t.runs.c.created_at, t.runs.c.id).limit(limit))
+        return self.many(Run, waiting.order_by(*_TURN).limit(limit))
 
     def add_attempt(self, attempt: Attempt) -> None:
         site = self.scalar(t.runs.c.site, t.runs.c.id == attempt.run)
@@ -72,13 +75,23 @@ class RunTables(Tables):
         lapsed = sa.and_(c.lease_until.is_not(None), c.lease_until <= seconds(now))
         holders = self.connection.execute(sa.select(c.owner).distinct().where(*is_open, c.owner.is_not(None), ~lapsed)).scalars().all()
         free = sa.or_(c.owner.is_(None), lapsed, c.owner.in_([holder for holder in holders if dead(holder)]))
-        oldest = self.many(Attempt, sa.select(c.doc).where(*is_open, free).order_by(c.created_at, c.id).limit(1))
-        if not oldest:
+        turn = (t.runs.c.priority.desc(), c.created_at, c.id)
+        joined = sa.select(c.doc).join(t.runs, t.runs.c.id == c.run)
+        first = self.many(Attempt, joined.where(*is_open, free, self._may_go_on(site, now)).order_by(*turn).limit(1))
+        if not first:
             return None
-        attempt = oldest[0]
+        attempt = first[0]
         taken = attempt.model_copy(update={"owner": owner, "epoch": attempt.epoch + 1, "lease_until": now + lease})
         self._write_attempt(taken, attempt.epoch)
         return taken
+
+    def _may_go_on(self, site: str, now: datetime) -> sa.ColumnElement[bool]:
+        """What was begun or is to be ended, and what may begin: nobody holds its run, and the site takes it for as long as it may last."""
+        record = self.site(site)
+        room = record.room(now) if record else math.inf
+        fits = sa.true() if room == math.inf else t.runs.c.longest_seconds < room
+        begun = sa.or_(t.attempts.c.state != RunState.QUEUED, t.runs.c.state == RunState.CANCELLING)
+        return sa.or_(begun, sa.and_(t.runs.c.held.is_(False), fits))
 
     def renew(self, attempt: str, epoch: int, until: datetime) -> None:
         held = self.attempt(attempt)
@@ -100,6 +113,11 @@ class RunTables(Tables):
             msg = f"step {entry.step} of {entry.attempt} is done already."
             raise Conflict(msg)
         self.put(t.journal, {"attempt": entry.attempt, "step": entry.step}, status=entry.status, doc=entry.model_dump_json())
+
+
+def _run_columns(run: Run) -> dict[str, object]:
+    return {"state": run.state, "priority": run.priority, "held": run.held_by is not None, "longest_seconds": run.longest_seconds,
+            "doc": run.model_dump_json()}  # fmt: skip
 
 
 def _attempt_columns(attempt: Attempt) -> dict[str, object]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from livinglab.domain.pilot import PilotState
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import RunState, Step
+from livinglab.domain.site import SiteState
 
 metadata = sa.MetaData(naming_convention={
     "ix": "ix_%(column_0_N_label)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s", "fk": "fk_%(table_name)s_%(column_0_N_name)s",
@@ -60,11 +61,15 @@ plans = _table("plans", sa.Column("id", _ID, primary_key=True), sa.Column("versi
                sa.Column("organisation", _NAME, nullable=False, index=True), sa.Column("sandbox", _NAME, nullable=False, index=True),
                sa.Column("state", _NAME, nullable=False), sa.Column("body", sa.LargeBinary, nullable=False),
                sa.Column("doc", _DOC, nullable=False), _one_of("state", PlanState), _at_least("version", 1))  # fmt: skip
+sites = _table("sites", sa.Column("name", _NAME, primary_key=True), sa.Column("state", _NAME, nullable=False), sa.Column("doc", _DOC, nullable=False),
+               _one_of("state", SiteState))  # fmt: skip
 runs = _table("runs", sa.Column("id", _ID, primary_key=True), sa.Column("plan", _ID, nullable=False),
               sa.Column("ordinal", sa.Integer, nullable=False), sa.Column("pilot", _ID, sa.ForeignKey("pilots.id"), nullable=False, index=True),
               sa.Column("organisation", _NAME, nullable=False), sa.Column("sandbox", _NAME, nullable=False),
               sa.Column("site", _NAME, nullable=False), sa.Column("state", _NAME, nullable=False), sa.Column("created_at", _TIME, nullable=False),
-              sa.Column("doc", _DOC, nullable=False), _one_of("state", RunState), _at_least("ordinal", 1),
+              sa.Column("doc", _DOC, nullable=False), sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+              sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
+              sa.Column("longest_seconds", sa.Float, nullable=False, server_default="0"), _one_of("state", RunState), _at_least("ordinal", 1),
               sa.UniqueConstraint("plan", "ordinal"), sa.Index("ix_runs_queue", "site", "state", "created_at"),
               sa.Index("ix_runs_organisation_sandbox", "organisation", "sandbox"))  # fmt: skip
 attempts = _table("attempts", sa.Column("id", _ID, primary_key=True), sa.Column("run", _ID, sa.ForeignKey("runs.id"), nullable=False),

@@ -13,6 +13,7 @@ from tests.contract import store_records as r
 from tests.contract.store_migrations import StoreMigrations
 from tests.contract.store_races import StoreRaces, at_once, process
 from tests.contract.store_runs import StoreRunsSuite
+from tests.contract.store_sites import StoreSitesSuite
 from tests.contract.store_suite import Somewhere, StoreSuite
 
 pytestmark = pytest.mark.postgres
@@ -36,6 +37,10 @@ class TestPostgres(StoreSuite):
 
 class TestPostgresRuns(StoreRunsSuite):
     """The same server, for runs."""
+
+
+class TestPostgresSites(StoreSitesSuite):
+    """The same server, for sites and for what waits for a place there."""
 
 
 class TestPostgresRaces(StoreRaces):

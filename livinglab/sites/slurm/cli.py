@@ -8,7 +8,16 @@ from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Line, Request
 from livinglab.sites.slurm.shell import Failed, Shell
 
-_RUN = '"$@"'
+_RUN = r"""
+for name in $(compgen -e); do
+    case "$name" in
+    SLURM_CONF) ;;
+    SBATCH_* | SLURM_* | SQUEUE_* | SACCT_* | SCANCEL_* | SCONTROL_*) unset "$name" ;;
+    esac
+done
+"$@"
+"""
+"""What the account's profile sets for Slurm's commands would change what they do, and what they answer; where their configuration lies stays."""
 _AWAY = ("Unable to contact slurm controller", "Connection refused", "Socket timed out", "Zero Bytes were transmitted",
          "slurm_persist_conn", "Problem talking to the database", "Transport endpoint", "Slurm backup controller in standby",
          "Unable to open connection",

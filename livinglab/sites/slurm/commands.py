@@ -1,5 +1,6 @@
 """Slurm's command line: what is said to it, and what its answers mean. Pure functions."""
 
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 
@@ -12,11 +13,15 @@ NICE_PER_POINT = 10
 """A lab's priority of −1 is this much `--nice`. Raising above others needs a privilege, so a positive one asks for less of it."""
 _NICE_AT_ZERO = 1_000
 
-_QUEUE = ("JobID", "Name", "State", "NodeList", "exit_code", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "Reason")
+_QUEUE = ("JobID", "State", "NodeList", "exit_code", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "Reason", "Name")
 _ACCOUNT = ("JobIDRaw", "JobName", "State", "NodeList", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "TotalCPU", "MaxRSS",
             "ConsumedEnergyRaw", "AllocTRES", "Restarts")  # fmt: skip
-_CLEAN = ("env", "-u", "SBATCH_EXPORT", "-u", "SLURM_JOB_NAME", "TZ=UTC", "LC_ALL=C", "SLURM_TIME_FORMAT=%Y-%m-%dT%H:%M:%S")
-"""Times in UTC, whatever the login node's zone. Options override the rest of `SBATCH_*`."""
+_A_JOB = re.compile(r"\d+\|[A-Z_]+\|")
+_CLEAN = ("env", "TZ=UTC", "LC_ALL=C", "SLURM_TIME_FORMAT=%Y-%m-%dT%H:%M:%S")
+"""Times in UTC, whatever the login node's zone."""
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_UNKNOWN = float(1 << 62)
+"""Numbers from here on are Slurm's way of saying that there is none."""
 
 
 def sbatch(settings: SlurmSettings, request: Request) -> list[str]:
@@ -52,15 +57,24 @@ def squeue() -> list[str]:
 
 
 def queued(answer: str) -> tuple[Line, ...]:
-    """Squeue's answer. A line that is not of the form asked for is a fault: guessing at states is not done."""
-    return tuple(_queue_line(line) for line in answer.splitlines() if line.strip())
+    """Squeue's answer. A line that is not of the form asked for is a fault: guessing at states is not done.
+
+    Others may use the account too, and call their jobs what they like; so the name comes last, and may go on over several lines.
+    """
+    lines: list[str] = []
+    for line in filter(str.strip, answer.split("\n")):
+        if _A_JOB.match(line) or not lines:
+            lines.append(line)
+        else:
+            lines[-1] += "\n" + line
+    return tuple(map(_queue_line, lines))
 
 
 def _queue_line(line: str) -> Line:
     fields = _fields(line, len(_QUEUE), "squeue")
-    id_, name, state, nodes, exit_code, restarts, submitted_at, started, ended, reason = fields
+    id_, state, nodes, exit_code, restarts, submitted_at, started, ended, reason, name = fields
     return Line(id=id_, name=name, state=state, reason="" if reason == "None" else reason, nodes=nodes, exit_code=_exit(exit_code),
-                restarts=int(restarts or 0), submitted=moment(submitted_at), started=moment(started), ended=moment(ended))  # fmt: skip
+                restarts=int(_number(restarts)), submitted=moment(submitted_at), started=moment(started), ended=moment(ended))  # fmt: skip
 
 
 def sacct(names: Collection[str]) -> list[str]:
@@ -72,9 +86,7 @@ def sacct(names: Collection[str]) -> list[str]:
 def accounted(answer: str) -> tuple[Line, ...]:
     """Sacct's answer, one line per try of a job; what its steps used is added to it."""
     lines: list[Line] = []
-    for row in answer.splitlines():
-        if not row.strip():
-            continue
+    for row in filter(str.strip, answer.split("\n")):
         fields = dict(zip(_ACCOUNT, _fields(row, len(_ACCOUNT), "sacct"), strict=True))
         if "." not in fields["JobIDRaw"]:
             lines.append(_account_line(fields))
@@ -85,22 +97,23 @@ def accounted(answer: str) -> tuple[Line, ...]:
 
 def _account_line(fields: dict[str, str]) -> Line:
     submitted_at, started, ended = (moment(fields[name]) for name in ("Submit", "Start", "End"))
-    usage = {"cpu_seconds": duration(fields["TotalCPU"]), "elapsed_seconds": float(fields["ElapsedRaw"] or 0)}
+    usage = {"cpu_seconds": duration(fields["TotalCPU"]), "elapsed_seconds": _number(fields["ElapsedRaw"])}
     if submitted_at and started:
         usage["queue_seconds"] = max(0.0, (started - submitted_at).total_seconds())
-    if energy := float(fields["ConsumedEnergyRaw"] or 0):
+    if energy := _number(fields["ConsumedEnergyRaw"]):
         usage["energy_joules"] = energy
     if gpus := _gpus(fields["AllocTRES"]):
         usage["gpu_seconds"] = gpus * usage["elapsed_seconds"]
-    return Line(id=fields["JobIDRaw"], name=fields["JobName"], state=fields["State"], nodes=fields["NodeList"], exit_code=_exit(fields["ExitCode"]),
-                restarts=int(fields["Restarts"] or 0), submitted=submitted_at, started=started, ended=ended, usage=tuple(usage.items()))  # fmt: skip
+    return Line(id=fields["JobIDRaw"], name=fields["JobName"], state=fields["State"], nodes=fields["NodeList"],
+                exit_code=_exit(fields["ExitCode"]), restarts=int(_number(fields["Restarts"])), submitted=submitted_at,
+                started=started, ended=ended, usage=tuple(usage.items()))  # fmt: skip
 
 
 def _with_step(line: Line, fields: dict[str, str]) -> Line:
     usage = dict(line.usage)
     if peak := size(fields["MaxRSS"]):
         usage["memory_peak_bytes"] = max(peak, usage.get("memory_peak_bytes", 0.0))
-    if energy := float(fields["ConsumedEnergyRaw"] or 0):
+    if energy := _number(fields["ConsumedEnergyRaw"]):
         usage["energy_joules"] = max(energy, usage.get("energy_joules", 0.0))
     return Line(**(line.__dict__ | {"usage": tuple(usage.items())}))
 
@@ -139,14 +152,20 @@ def duration(text: str) -> float:
     days, _, rest = text.rpartition("-")
     seconds = 0.0
     for part in rest.split(":"):
-        seconds = seconds * 60 + float(part or 0)
-    return seconds + 86_400 * int(days or 0)
+        seconds = seconds * 60 + _number(part)
+    return seconds + 86_400 * _number(days)
 
 
 def size(text: str) -> float:
     """Bytes of `123456K`."""
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-    return float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text or 0)
+    return _number(text[:-1]) * units[text[-1]] if text[-1:] in units else _number(text)
+
+
+def _number(text: str) -> float:
+    """A number that is not negative; 0 for none."""
+    found = float(text) if _NUMBER.fullmatch(text) else 0.0
+    return found if found < _UNKNOWN else 0.0
 
 
 def _exit(text: str) -> int | None:
@@ -163,4 +182,4 @@ def _exit(text: str) -> int | None:
 def _gpus(tres: str) -> float:
     """`billing=1,cpu=1,gres/gpu=2,…` → 2."""
     counts = dict(part.partition("=")[::2] for part in tres.split(","))
-    return float(counts.get("gres/gpu", 0) or 0)
+    return _number(counts.get("gres/gpu", ""))

@@ -16,7 +16,7 @@ from livinglab.sites.slurm.states import Phase, phase_of
 from livinglab.sites.slurm.transfer import place
 from livinglab.sites.staging import Staging
 
-_FOUND = 'cat "$1.sha256" 2>/dev/null && [ -f "$1" ]'
+_FOUND = '[ -f "$1" ] && cat "$1.sha256" 2>/dev/null'
 _BUILD = r"""
 umask 077
 cd "$1" || exit
@@ -26,6 +26,7 @@ fi
 trap 'rm -rf "$2.building"' EXIT
 env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=C HOME="$1/$2.building" APPTAINER_CONFIGDIR="$1/$2.building" \
     APPTAINER_CACHEDIR="$1/$2.building" APPTAINER_TMPDIR="$1/$2.building" "$3" --silent --nocolor build --force --disable-cache \
+    --mksquashfs-args "-comp gzip -Xcompression-level 1" \
     "$2.building/new.sif" "docker-archive:$2.source/image.tar" || exit 70
 sum="$(sha256sum "$2.building/new.sif")" && mv "$2.building/new.sif" "$2.sif" && printf '%s\n' "${sum%% *}" >"$2.sif.sha256.new" \
     && mv "$2.sif.sha256.new" "$2.sif.sha256" && rm -rf "$2.source" "$2.source.sum"
@@ -33,8 +34,10 @@ sum="$(sha256sum "$2.building/new.sif")" && mv "$2.building/new.sif" "$2.sif" &&
 _BUSY = 75
 _BUILD_SECONDS = 1_800.0
 _BUILD_MEBIBYTES, _BUILD_MINUTES = 4_096, 60
-_RUNTIMES = re.compile(r"(\./)?(\.singularity\.d|singularity|\.run|\.exec|\.shell|\.test|environment)(/.*)?")
-"""What Apptainer sources, or looks at, before the first process: an image that brings it could speak before the launcher does."""
+_RUNTIMES = re.compile(r"[./]*(singularity|\.run|\.exec|\.shell|\.test|environment)(/.*)?", re.DOTALL)
+_RUNTIMES_FOLDER = re.compile(r"(^|/)\.singularity\.d(/|$)")
+"""What Apptainer sources, or looks at, before the first process: an image that brings it could speak before the launcher does.
+Its folder is refused wherever it is named, since a link may lead to it."""
 
 
 class SlurmImages:
@@ -57,6 +60,10 @@ class SlurmImages:
             with self._staging.locked(f"image-{digest.removeprefix('sha256:')}"):
                 self._ready[digest] = self._find(digest) or self._make(digest)
         return self._ready[digest]
+
+    def forget(self) -> None:
+        """Some are there no more: the next time one is asked for, it is looked for, and built again."""
+        self._ready.clear()
 
     def _find(self, digest: str) -> str | None:
         try:
@@ -119,6 +126,6 @@ def _check_layer(stream: BinaryIO) -> None:
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         while member := tar.next():
             tar.members = []  # type: ignore[attr-defined] # else it keeps them all
-            if _RUNTIMES.fullmatch(member.name):
-                msg = f"{member.name!r} in the image is what Apptainer executes before anything else."
+            if _RUNTIMES.fullmatch(member.name) or any(map(_RUNTIMES_FOLDER.search, (member.name, member.linkname))):
+                msg = f"{member.name!r} in the image is, or leads to, what Apptainer executes before anything else."
                 raise Invalid(msg, hint="Build the image from its files, without what an earlier Apptainer or Singularity left in it.")

@@ -3,7 +3,7 @@
 #
 #   job.sh JOB       JOB: the job's folder on the cluster's scratch, written by the lab (see `layout.py`)
 #
-# It needs bash 4.3, util-linux 2.36, coreutils, tar and an Apptainer that runs in user namespaces. Nothing here needs root.
+# It needs bash 4.3, util-linux 2.36, coreutils, procps, tar and an Apptainer that runs in user namespaces. Nothing here needs root.
 # What a container may write to are file systems in memory, of a fixed size, in a namespace of this job's own: they are gone
 # with it, and charged to the job's control group. What is left in JOB/left was written by this script, never by a container.
 set -u
@@ -15,10 +15,15 @@ LEFT="$JOB/left"
 BOX="$JOB/box" # mount points; what is mounted there is seen by this job alone
 NOT_OURS=96    # another job has the claim
 BROKEN=95      # the node cannot do what the lab needs; JOB/left/broken says why
+LOST=94        # an earlier try of this job had begun, and left no word of its end
 . "$JOB/job.launch"
+
+# Those who wait look for this mark.
+tell_end() { : >"$JOB/../../ended/${JOB##*/}"; } 2>/dev/null
 
 broken() {
     printf '%s\n' "$*" >"$LEFT/broken.new" && mv "$LEFT/broken.new" "$LEFT/broken"
+    tell_end
     exit "$BROKEN"
 }
 
@@ -30,6 +35,21 @@ claim() {
     rm -f "$JOB/claim.$SLURM_JOB_ID"
     [ "$(cat "$JOB/claim")" = "$SLURM_JOB_ID" ] || exit "$NOT_OURS"
     if [ -e "$JOB/cancelled" ]; then exit "$NOT_OURS"; fi
+    if [ -e "$JOB/lost" ]; then exit "$LOST"; fi
+}
+
+# After a requeue: a try that was ended in good order is made again, one that came to its own end is not, and one that had
+# begun and left no word was lost with its node, where it may still be running.
+look_back() {
+    if [ -e "$LEFT/end" ]; then
+        [ -e "$LEFT/terminated" ] || exit 0
+    elif ls "$LEFT"/*/started >/dev/null 2>&1; then
+        : >"$JOB/lost"
+        tell_end
+        exit "$LOST"
+    fi
+    rm -rf "$LEFT" "$JOB/../../ended/${JOB##*/}"
+    mkdir "$LEFT" || exit "$BROKEN"
 }
 
 # The ids of the lab's choice, and a mount table of our own.
@@ -131,7 +151,7 @@ look() { # role
     for pid in $(below "$(cat "$BOX/$1/pid")"); do
         if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = launcher ]; then launcher="$pid"; fi
     done
-    [ -n "${launcher:-}" ] || return 0
+    [ -n "${launcher:-}" ] || return 1
     {
         for name in net mnt pid ipc uts user; do
             printf 'ns %s %s %s\n' "$name" "$(readlink "/proc/$launcher/ns/$name")" "$(readlink "/proc/self/ns/$name")"
@@ -161,25 +181,29 @@ close_namespaces() {
     [ "$(cat /proc/sys/user/max_user_namespaces)" = 0 ] || end "$1" namespaces
 }
 
+# spoil ROLE WHAT — what the lab must know of a container cannot be written down, so it is ended.
+spoil() {
+    printf '%s\n' "$2" >"$BOX/$1/spoilt"
+    end "$1" spoilt
+}
+
 # drain ROLE — keep the launcher's line and, up to its limit, what the container says; look; then let it go on.
+# What the runtime itself has to say comes before the launcher's line, and is kept apart.
 drain() {
-    local line over=0
-    IFS= read -r -n 16384 line
-    if [ "${line#livinglab-launcher/1 }" != "$line" ]; then
-        printf '%s\n' "$line" >"$LEFT/$1/report"
-        look "$1"
-        close_namespaces "$1"
-        : >"$LEFT/$1/log"
-    elif [ -n "$line" ]; then
-        printf '%s\n' "$line" >"$LEFT/$1/log"
-    fi
-    printf 'go\n' >"$BOX/$1/gate" &
-    dd bs=65536 count="$((LOG_BYTES + 1))" iflag=count_bytes status=none >>"$LEFT/$1/log" # as it comes: it is followed
-    over="$(stat -c %s "$LEFT/$1/log")"
-    if [ "$over" -gt "$LOG_BYTES" ]; then
-        end "$1" log_bytes
-        cat >/dev/null
-    fi
+    local line n=0
+    while IFS= read -r -n 16384 line || [ -n "$line" ]; do
+        if [ "${line#livinglab-launcher/1 }" != "$line" ]; then
+            printf '%s\n' "$line" >"$LEFT/$1/report" && look "$1" || spoil "$1" "how container $1 is confined"
+            close_namespaces "$1"
+            break
+        fi
+        if [ "$((n += 1))" -le 100 ]; then printf '%s\n' "$line" >>"$LEFT/$1/step.log"; fi
+    done
+    if [ ! -e "$BOX/$1/spoilt" ]; then printf 'go\n' >"$BOX/$1/gate" & fi
+    # As it comes, since it is followed.
+    stdbuf -o0 head -c "$((LOG_BYTES + 1))" >"$LEFT/$1/log" || spoil "$1" "what container $1 said"
+    if [ "$(stat -c %s "$LEFT/$1/log")" -gt "$LOG_BYTES" ]; then end "$1" log_bytes; fi
+    cat >/dev/null
     : >"$BOX/$1/drained"
 }
 
@@ -196,6 +220,7 @@ start() {
         --no-mount bind-paths --net --network none --uts --pwd / --security "seccomp:$SECCOMP" --bind "$box/tmp:/tmp" --bind "$box/shm:/dev/shm" "${binds[@]}" \
         ${GPUS[@]+"${GPUS[@]}"} "$SIF" "${COMMAND[@]}" <"$box/word" >"$box/says" 2>&1 &
     printf '%s\n' "$!" >"$box/pid.new" && mv "$box/pid.new" "$box/pid"
+    if [ -e "$LEFT/terminated" ]; then end "$1" terminated; fi # the word came before there was anybody to end
     wait_for "$!"
     printf '%s\n' "$?" >"$box/code.new" && mv "$box/code.new" "$box/code"
 }
@@ -212,7 +237,7 @@ wait_for() {
 
 # contain ROLE — carry one container to its end, and put aside what it left.
 contain() {
-    local role="$1" box="$BOX/$1" left="$LEFT/$1" alarm started n=0
+    local role="$1" box="$BOX/$1" left="$LEFT/$1" alarm started codes most n=0
     . "$JOB/$role.launch"
     trap : TERM # the script's first process sees to it; handlers are not inherited by what is executed
     drain "$role" <"$box/says" &
@@ -234,9 +259,17 @@ contain() {
     pkill -KILL -P "$alarm" 2>/dev/null
     kill -KILL "$alarm" 2>/dev/null
     until [ -e "$box/drained" ] || [ "$((n += 1))" -gt 1000 ]; do sleep 0.01; done
+    [ -e "$box/drained" ] || broken "nobody took down what container $role said"
+    [ ! -e "$box/spoilt" ] || broken "$(cat "$box/spoilt") could not be written down in the lab's folder"
     if [ "$(stat -f -c %a "$box/out")" = 0 ] || [ "$(stat -f -c %d "$box/out")" = 0 ]; then : >"$left/full"; fi
-    # Its size is bounded by the volume's; sparse files would grow here, so the stream is bounded too.
-    tar -C "$box/out" --create --format=pax --hard-dereference --file=- . 2>/dev/null | head -c "$((OUT_BYTES + OUT_FILES * 4096 + 65536))" >"$left/outputs.tar"
+    # Its size is bounded by the volume's; sparse files would grow here, so the stream is bounded too, and tar then fails.
+    most="$((OUT_BYTES + OUT_FILES * 4096 + 65536))"
+    tar -C "$box/out" --create --format=pax --hard-dereference --file=- . 2>/dev/null | head -c "$most" >"$left/outputs.tar"
+    codes="${PIPESTATUS[*]}"
+    if [ "$codes" != "0 0" ] && { [ "${codes#* }" != 0 ] || [ "$(stat -c %s "$left/outputs.tar")" != "$most" ]; }; then
+        broken "the outputs of container $role could not be put aside in the lab's folder"
+    fi
+    usage "$left/usage"
     { cat "$box/code" 2>/dev/null || printf '137\n'; } >"$left/exit.new" && mv "$left/exit.new" "$left/exit"
 }
 
@@ -248,18 +281,26 @@ accompany() {
     for role in "${ROLES[@]}"; do [ -e "$LEFT/$role/ended" ] || end "$role" alone; done
 }
 
-usage() {
+usage() { # file
     local memory cpu
     memory="$(cat "/sys/fs/cgroup/memory$(group_of memory self | sed 's,/step_.*,,')/memory.max_usage_in_bytes" \
         "/sys/fs/cgroup$(group_of '' self | sed 's,/step_.*,,')/memory.peak" 2>/dev/null | head -n 1)"
     cpu="$(cat "/sys/fs/cgroup/cpuacct$(group_of cpuacct self | sed 's,/step_.*,,')/cpuacct.usage" 2>/dev/null ||
         sed -n 's/^usage_usec \(.*\)/\1000/p' "/sys/fs/cgroup$(group_of '' self | sed 's,/step_.*,,')/cpu.stat" 2>/dev/null)"
-    printf 'memory_peak_bytes %s\ncpu_nanoseconds %s\nnode %s\nrestarts %s\n' "$memory" "$cpu" "${SLURMD_NODENAME:-}" "${SLURM_RESTART_COUNT:-0}" >"$LEFT/usage"
+    printf 'memory_peak_bytes %s\ncpu_nanoseconds %s\nnode %s\nrestarts %s\n' "$memory" "$cpu" "${SLURMD_NODENAME:-}" "${SLURM_RESTART_COUNT:-0}" >"$1"
+}
+
+terminate() {
+    local role
+    : >"$LEFT/terminated"
+    for role in "${ROLES[@]}"; do
+        if [ -p "$BOX/$role/says" ] && [ ! -e "$LEFT/$role/exit" ]; then end "$role" terminated; fi
+    done
 }
 
 inside() {
     local role pid others=()
-    trap 'for role in "${ROLES[@]}"; do [ -e "$LEFT/$role/exit" ] || end "$role" terminated; done' TERM
+    trap terminate TERM
     lay_out
     : >"$LEFT/ready"
     for role in "${ROLES[@]}"; do
@@ -270,9 +311,9 @@ inside() {
     for pid in "${others[@]}"; do wait_for "$pid"; done
     [ -e "$LEFT/broken" ] && exit "$BROKEN"
     for role in "${ROLES[@]}"; do [ -e "$LEFT/$role/exit" ] || broken "container $role was not carried to its end"; done
-    usage
     date +%s.%N >"$LEFT/end.new" && mv "$LEFT/end.new" "$LEFT/end"
-    : >"$JOB/../../ended/${JOB##*/}" 2>/dev/null
+    # A job that is put back into the queue has not ended for those who wait.
+    if [ ! -e "$LEFT/terminated" ] || [ -e "$JOB/cancelled" ]; then tell_end; fi
     exit 0
 }
 
@@ -285,7 +326,8 @@ start)
     ;;
 *)
     claim
-    rm -rf "$LEFT" && mkdir "$LEFT" && exec >>"$LEFT/script.log" 2>&1
+    look_back
+    exec >>"$LEFT/script.log" 2>&1
     if [ "${#ROLES[@]}" -gt 1 ]; then run_steps; fi
     exec "${APART[@]}" /bin/bash -p "$SELF" "$JOB" inside
     ;;

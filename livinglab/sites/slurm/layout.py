@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from livinglab.domain.canonical import canonical, digest_of
-from livinglab.domain.isolation import Area, Mount, Resources
+from livinglab.domain.isolation import Area, Resources
 from livinglab.domain.run import JobKey
 from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.sites.attest import LAUNCHER, launcher_command
@@ -139,9 +139,11 @@ def source_of(layout: Layout, attempt: str, area: Area, dataset: str | None) -> 
     return str(layout.dataset(dataset) if dataset else layout.area(attempt, area))
 
 
-def is_pushed(mount: Mount) -> bool:
-    """Is it a folder that must have been pushed before?"""
-    return mount.dataset is None and mount.area not in ("outputs", "socket")
+def sources_of(layout: Layout, spec: JobSpec) -> list[PurePosixPath]:
+    """What must lie at the cluster before a job starts: its images, its datasets, and the areas that were pushed."""
+    mounts = [m for c in spec.containers for m in c.mounts if m.dataset or m.area not in ("outputs", "socket")]
+    folders = {layout.dataset(m.dataset) if m.dataset else layout.area(spec.attempt, m.area) for m in mounts}
+    return sorted(folders | {layout.image(c.image) for c in spec.containers})
 
 
 def _assignments(values: Mapping[str, object]) -> bytes:

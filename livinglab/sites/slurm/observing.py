@@ -8,25 +8,29 @@ from livinglab.ports import Limit, Observation, Seen
 from livinglab.sites.slurm.control import Line
 from livinglab.sites.slurm.states import Phase, advice, phase_of
 
-NOT_OURS, BROKEN = 96, 95
-"""The script's own exit codes: another job had the claim; the node cannot do what the lab needs."""
+NOT_OURS, BROKEN, LOST = 96, 95, 94
+"""The script's own exit codes: another job had the claim; the node cannot do what the lab needs; an earlier try is lost."""
 KILLED = 137
 _YOUNG_SECONDS = 60
 """For so long after its submission a job may be unknown to everybody."""
+_BOOKED_SECONDS = 3_600
+"""For so long after its end a job that the controller has forgotten may be unknown to accounting, which hears of it late."""
 
 Facts = Mapping[str, str]
-"""What lies in a job's folder: `there`, `leader` (the job that this container is part of, where it is not the first),
-`age` (seconds since anything in it changed), `claim`, `cancelled`, `broken`, `end`, and per role
+"""What lies in a job's folder: `there`, `leader` (the job that this container is part of, where it is not the first), `age` (seconds
+since anything in it changed), `claim`, `cancelled` (by the lab), `lost` (begun on a node that failed), `broken`, `end`, and per role
 `ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`, `ROLE/full`."""
 
 ASK = r"""
 cd "$1/jobs" || exit
+touch ../clock 2>/dev/null
+now="$(stat -c %Y ../clock 2>/dev/null || date +%s)"
 while read -r job; do
-    [ -d "$job" ] || continue
+    made="$(stat -L -c %Y "$job" 2>/dev/null)" || continue
     printf '%s\tthere\t1\n' "$job"
     [ -L "$job" ] && printf '%s\tleader\t%s\n' "$job" "$(readlink "$job")"
-    printf '%s\tage\t%s\n' "$job" "$(($(date +%s) - $(stat -c %Y "$job")))"
-    for file in "$job"/claim "$job"/cancelled "$job"/left/broken "$job"/left/end "$job"/left/*/exit "$job"/left/*/stopped \
+    printf '%s\tage\t%s\n' "$job" "$((now - made))"
+    for file in "$job"/claim "$job"/cancelled "$job"/lost "$job"/left/broken "$job"/left/end "$job"/left/*/exit "$job"/left/*/stopped \
         "$job"/left/*/started "$job"/left/*/ended "$job"/left/*/full; do
         [ -f "$file" ] || continue
         name="${file#"$job"/}"
@@ -35,7 +39,7 @@ while read -r job; do
     done
 done
 """
-"""Bash for the far side: the facts of the jobs that standard input names."""
+"""Bash for the far side: the facts of the jobs that standard input names. Ages are by the file system's own clock."""
 
 _STOPPED: dict[str, Limit] = {"wall_seconds": "wall_seconds", "log_bytes": "log_bytes"}
 
@@ -63,9 +67,7 @@ def observe(key: JobKey, line: Line | None, facts: Facts, now: datetime) -> Obse
     if not facts and line is None:
         return Observation(key=key, seen=Seen.ABSENT, at=now)
     if line is None:
-        young = float(facts.get("age", 0)) < _YOUNG_SECONDS
-        seen = Seen.PENDING if young and "end" not in facts else Seen.ABSENT
-        return Observation(key=key, seen=seen, raw="unknown to the scheduler", at=now)
+        return _observe_unknown(key, facts, now)
     phase = phase_of(line.state)
     raw, reason = line.state, line.reason
     if phase is None:
@@ -82,6 +84,20 @@ def observe(key: JobKey, line: Line | None, facts: Facts, now: datetime) -> Obse
                        exit_code=exit_code(key, facts), limit=limit_of(key, facts, phase))  # fmt: skip
 
 
+def _observe_unknown(key: JobKey, facts: Facts, now: datetime) -> Observation:
+    """One that neither the controller nor accounting knows, though its folder is there."""
+    raw, end = "unknown to the scheduler", stamp(facts.get("end"))
+    if end and abs((now - end).total_seconds()) < _BOOKED_SECONDS:
+        return Observation(key=key, seen=Seen.UNREACHABLE, raw=raw, at=now, reason="it has ended, and accounting has not been told how")
+    young = "end" not in facts and float(facts.get("age", 0)) < _YOUNG_SECONDS
+    return Observation(key=key, seen=Seen.PENDING if young else Seen.ABSENT, raw=raw, at=now)
+
+
+def lost_before(tries: Iterable[Line], facts: Facts) -> bool:
+    """Did an earlier try of a job that was put back into the queue begin on a node that failed? It may be running there still."""
+    return any(name.endswith("/started") for name in facts) and any(line.state.startswith("NODE_FAIL") for line in tries)
+
+
 def exit_code(key: JobKey, facts: Facts) -> int:
     """The container's own, where the script could write it down; that of a kill otherwise."""
     own = facts.get(f"{key.role}/exit", "")
@@ -93,7 +109,7 @@ def limit_of(key: JobKey, facts: Facts, phase: Phase) -> Limit | None:
     stopped, code = facts.get(f"{key.role}/stopped", ""), facts.get(f"{key.role}/exit", "")
     if stopped in _STOPPED:
         return _STOPPED[stopped]
-    if phase is Phase.OUT_OF_TIME:
+    if phase is Phase.OUT_OF_TIME and f"{key.role}/started" in facts:
         return "wall_seconds"
     if phase is Phase.OUT_OF_MEMORY and code != "0":
         return "memory"
@@ -102,22 +118,46 @@ def limit_of(key: JobKey, facts: Facts, phase: Phase) -> Limit | None:
 
 def fault_of(key: JobKey, line: Line, facts: Facts) -> str | None:
     """Why the end was the platform's doing, as a sentence; None where it was the container's own, or the lab's."""
-    phase, state = phase_of(line.state), f"the cluster says {line.state}" + (f", {line.reason}" if line.reason else "")
     if "cancelled" in facts:
         return None
+    if fault := _fault_of_cluster(line, facts):
+        return fault
+    return None if limit_of(key, facts, phase_of(line.state) or Phase.LOST) else _fault_of_node(key, line, facts)
+
+
+def _fault_of_cluster(line: Line, facts: Facts) -> str | None:
+    phase, state = phase_of(line.state), _told(line)
+    if "lost" in facts:
+        return "the job had begun on a node that failed, so it was not begun again on another."
     if phase is Phase.LOST:
         return f"the job was lost with its node {line.nodes or '(none)'}: {state}."
     if phase is Phase.CANCELLED:
         return f"somebody cancelled the job at the cluster, and it was not the lab: {state}."
     if "broken" in facts:
         return f"node {line.nodes} cannot run the lab's containers: {facts['broken']}."
-    if limit_of(key, facts, phase or Phase.LOST):
-        return None
-    if facts.get(f"{key.role}/stopped") == "namespaces":
-        return f"node {line.nodes} does not let the lab forbid its containers further namespaces."
-    if "end" not in facts or f"{key.role}/exit" not in facts:
-        return f"the job ended before its script did ({state}, exit code {line.exit_code}, node {line.nodes or '(none)'})."
     return None
+
+
+def _fault_of_node(key: JobKey, line: Line, facts: Facts) -> str | None:
+    node, stopped = line.nodes or "(none)", facts.get(f"{key.role}/stopped")
+    if stopped == "terminated":
+        return f"the job was told to end on node {node}, and not by the lab: {_told(line)}."
+    if stopped == "namespaces":
+        return f"node {node} does not let the lab forbid its containers further namespaces."
+    if "end" not in facts or not facts.get(f"{key.role}/exit"):
+        return f"the job ended before its script did ({_told(line)}, exit code {line.exit_code}, node {node})."
+    return None
+
+
+def _told(line: Line) -> str:
+    return f"the cluster says {line.state}" + (f", {line.reason}" if line.reason else "")
+
+
+def parse_usage(written: bytes) -> dict[str, float]:
+    """What the script read of the job's control group: lines of a name and a number, which may be missing."""
+    found = dict(line.split(" ", 1) for line in written.decode(errors="replace").splitlines() if " " in line)
+    units = {"memory_peak_bytes": ("memory_peak_bytes", 1.0), "cpu_nanoseconds": ("cpu_seconds", 1e-9)}
+    return {name: int(found[word]) * unit for word, (name, unit) in units.items() if found.get(word, "").isdigit()}
 
 
 def stamp(text: str | None) -> datetime | None:

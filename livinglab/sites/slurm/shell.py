@@ -1,7 +1,11 @@
 """Running commands where a cluster takes them: on this machine, or at its login node over SSH. Files travel the same way."""
 
+import hashlib
+import os
 import shlex
+import stat
 import subprocess
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +18,7 @@ TIMEOUT = 60.0
 AT_ONCE = 8
 """Commands at a time: an sshd takes ten over one connection, unless it is told otherwise."""
 _SSH_FAILED = 255
+_SOCKET_PATH, _SOCKET_NAME = 108, 60  # bytes: of a socket's whole path (unix(7)), and of the name that ssh makes for it
 
 
 class Failed(PlatformFault):
@@ -103,6 +108,18 @@ def _ssh_sentence(where: str, said: str) -> str:
     return f"{where} cannot be reached: {said or 'the connection was cut'}"
 
 
+def _private(folder: Path) -> Path:
+    """A folder of ours that nobody else may enter; a shorter one than asked for, where a socket in that would have too long a name."""
+    if len(os.fsencode(folder)) + _SOCKET_NAME > _SOCKET_PATH:
+        folder = Path(tempfile.gettempdir()) / f"ll-ssh-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        msg = f"{folder} is not the lab's alone, so the connection to a cluster is not kept there."
+        raise PlatformFault(msg, hint="Remove it.")
+    return folder
+
+
 def local_shell(prefix: Sequence[str] = ()) -> CommandShell:
     """Commands on this machine, behind a prefix if there is one."""
     return CommandShell(tuple(prefix), "the cluster's command line")
@@ -114,7 +131,7 @@ def ssh_shell(host: str, user: str, *, port: int, identity: Path, known_hosts: P
     Args:
         control: a folder of ours for the connection's socket; its path must be short.
     """
-    control.mkdir(parents=True, exist_ok=True, mode=0o700)
+    control = _private(control)
     options = {
         "BatchMode": "yes", "StrictHostKeyChecking": "yes", "UserKnownHostsFile": str(known_hosts),
         "GlobalKnownHostsFile": "/dev/null",

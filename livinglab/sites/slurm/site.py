@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, LivingLabError, NotFound, PlatformFault, Unreachable
@@ -28,21 +29,28 @@ from livinglab.sites.staging import ROLES, Staging
 _PLACE = r"""
 umask 077
 cd "$1/jobs" || exit
-for area in "${@:5:$4}"; do [ -d "$area" ] || { printf 'no %s\n' "$area"; exit; }; done
+for source in "${@:5:$4}"; do [ -e "$source" ] || { printf 'no %s\n' "$source"; exit; }; done
 if [ ! -d "$2" ]; then
     mkdir "$2.$3" 2>/dev/null
     tar --extract --no-same-owner --directory "$2.$3" && mv -T "$2.$3" "$2" 2>/dev/null && fresh=1
     rm -rf "$2.$3"
+    [ -f "$2/spec" ] || exit
     for other in "${@:5 + $4}"; do ln -sfn "$2" "$other"; done
+else
+    touch "$2" # it is about to be submitted again, and young
 fi
 printf '%s %s %s\n' "${fresh:-0}" "$(cat "$2/spec")" "$(cat "$2/claim" 2>/dev/null)"
 """
 _CANCEL = 'cd "$1/jobs" || exit; [ -d "$2" ] || exit 66; : >"$2/cancelled"'
 _LOG = '[ -f "$1" ] || exit 0; tail -c +"$2" "$1" | head -c "$3"'
-_OWNED = 'cd "$1/jobs" 2>/dev/null || exit 0; cat -- */keys 2>/dev/null || true'
-_RELEASE = 'cd "$1" || exit 0; attempt="$2"; shift 2; rm -rf "$attempt"; for job; do rm -rf "jobs/$job" "ended/$job"; done'
+_NO_FOLDER = 66
+_THERE = f'[ -d "$1" ] || exit {_NO_FOLDER}\n'
+_OWNED = 'cd "$1/jobs" || exit; cat -- */keys 2>/dev/null || true'
+_LOSE = 'cd "$1/jobs/$2" && : >lost'
+_RELEASE = 'cd "$1" || exit; attempt="$2"; shift 2; rm -rf "$attempt"; for job; do rm -rf "jobs/$job" "ended/$job"; done'
 _SCRIPT = "#!/bin/bash -p\nexec /bin/bash -p '{tools}/job.sh' '{job}'\n"
-_SETTLE = 0.05  # seconds; between the script's end and the scheduler's word for it
+_SETTLE, _SETTLE_MOST = 0.05, 5.0
+"""Seconds between the script's end and the next look at what the scheduler says of it; twice as long before each one after that."""
 
 
 class SlurmSite:
@@ -63,11 +71,14 @@ class SlurmSite:
         self.layout = Layout(PurePosixPath(self.settings.scratch), instance, self._lab())
         self._images = SlurmImages(cluster, self.layout, images, self._staging)
         self._tools_at: PurePosixPath | None = None
-        self._placed: set[str] = set()
+        self._datasets: set[str] = set()
+        """Digests of those that were placed at the cluster."""
         self._queue = Snapshot(self._control.queue, self.settings.poll_seconds)
         self._ends = Ends(self._shell, self.layout.root)
         self._leaders: dict[str, str] = {}
         """Jobs whose folders were seen: a container's name → that of the job that it is part of."""
+        self._restarts: dict[str, int] = {}
+        """By a job's name, how many of its restarts were found to be harmless."""
 
     def _lab(self) -> bytes:
         """What names of ours are made from, drawn once."""
@@ -83,7 +94,20 @@ class SlurmSite:
         with self._staging.locked("tools"):
             if self._tools_at is None:
                 self._tools_at = place_tools(self._shell, self.layout.root, self.launcher)
+                (self._staging.root / "placed").touch()
             return self._tools_at
+
+    def _there(self, script: str, *arguments: str, stdin: bytes = b"") -> bytes | None:
+        """Run a script that is given the lab's folder; None where there never was one. One that is gone is not taken for an empty one."""
+        try:
+            return self._shell.run(_THERE + script, str(self.layout.root), *arguments, stdin=stdin)
+        except Failed as error:
+            if error.exit_code != _NO_FOLDER:
+                raise
+            if (self._staging.root / "placed").exists():
+                msg = f"the lab's folder {self.layout.root} is gone: the cluster's scratch is not mounted, or was emptied."
+                raise Unreachable(msg) from error
+            return None
 
     # --- images and data -----------------------------------------------------------------------------------------------
 
@@ -106,13 +130,14 @@ class SlurmSite:
         place(self._shell, self.layout.area(attempt, area), files)
 
     def _place_datasets(self, spec: JobSpec) -> None:
-        for digest in {m.dataset for c in spec.containers for m in c.mounts if m.dataset} - self._placed:
+        for digest in {m.dataset for c in spec.containers for m in c.mounts if m.dataset} - self._datasets:
             source = self._dataset(digest)
             if not source.is_dir():
                 msg = f"dataset {digest} is not in the vault of site {self.name}."
                 raise PlatformFault(msg)
-            place(self._shell, self.layout.dataset(digest), {str(p.relative_to(source)): p for p in source.rglob("*") if p.is_file()})
-            self._placed.add(digest)
+            with self._staging.locked(f"data-{source.name}"):
+                place(self._shell, self.layout.dataset(digest), {str(p.relative_to(source)): p for p in source.rglob("*") if p.is_file()})
+            self._datasets.add(digest)
 
     # --- jobs ----------------------------------------------------------------------------------------------------------
 
@@ -139,19 +164,27 @@ class SlurmSite:
         for container in spec.containers:
             self._images.ensure(container.image)
         self._place_datasets(spec)
-        areas = sorted({self.layout.area(spec.attempt, m.area) for c in spec.containers for m in c.mounts if laid.is_pushed(m)})
-        within = [f"../{area.relative_to(self.layout.root)}" for area in areas]
+        sources = [f"../{path.relative_to(self.layout.root)}" for path in laid.sources_of(self.layout, spec)]
         files = laid.job_files(self.layout, self.settings, spec, self._tools)
-        arguments = (name, secrets.token_hex(4), str(len(within)), *within, *self._names_of(spec)[1:])
+        arguments = (name, secrets.token_hex(4), str(len(sources)), *sources, *self._names_of(spec)[1:])
         answer = self._shell.run(_PLACE, str(self.layout.root), *arguments, stdin=laid.packed(files)).decode()
         if answer.startswith("no "):
-            msg = f"an area of {spec.attempt} that its job mounts is not there."
-            raise PlatformFault(msg)
+            self._refuse_missing(spec, self.layout.root / answer.removeprefix("no ../").rstrip("\n"))
         fresh, digest, *id_ = answer.split()
         if digest != digest_of(spec):
             msg = f"job {spec.attempt} exists with another specification."
             raise Conflict(msg)
         return fresh == "1", id_[0] if id_ else None
+
+    def _refuse_missing(self, spec: JobSpec, path: PurePosixPath) -> NoReturn:
+        """Clusters remove from their scratch what was not used for long: what the lab can place again, it does."""
+        if path.is_relative_to(self.layout.attempt(spec.attempt)):
+            msg = f"the area {path.name!r} of {spec.attempt}, which its job mounts, is not there."
+            raise PlatformFault(msg)
+        self._images.forget()
+        self._datasets.clear()
+        msg = f"{path.parent.name}/{path.name} was removed from the cluster's scratch; it is placed there again."
+        raise Unreachable(msg)
 
     def _request(self, name: str, spec: JobSpec) -> Request:
         script = _SCRIPT.format(tools=self._tools, job=self.layout.root / "jobs" / name)
@@ -182,7 +215,8 @@ class SlurmSite:
         self._leaders |= {name: found.get("leader", name) for name, found in facts.items()}
         leaders = {self._leaders.get(name, name) for name in names.values()}
         lines = self._lines_of(leaders)
-        alive = {name for name in leaders if [phase_of(line.state) in (Phase.WAITING, Phase.RUNNING) for line in lines.get(name, ())] == [True]}
+        alive = {name for name in leaders if [_lives(line) for line in lines.get(name, ())] == [True]}
+        self._end_what_was_lost({name: lines[name][0] for name in alive})
         facts |= self._facts({name for name in names.values() if name not in facts and self._leaders.get(name, name) not in alive})
         known: dict[JobKey, tuple[Line | None, observing.Facts]] = {}
         for key, name in names.items():
@@ -192,29 +226,45 @@ class SlurmSite:
         return known
 
     def _lines_of(self, names: set[str], *, fresh: bool = False) -> dict[str, list[Line]]:
+        """What the controller knows, and of what it has forgotten, accounting. What lives, the controller knows."""
         queue = self._queue.look(fresh=fresh)
         found = {name: list(queue[name]) for name in names if name in queue}
         for line in self._control.accounted(names - found.keys()) if names - found.keys() else ():
-            found.setdefault(line.name, []).append(line)
+            if not _lives(line):
+                found.setdefault(line.name, []).append(line)
         return found
 
+    def _end_what_was_lost(self, alive: Mapping[str, Line]) -> None:
+        """Slurm begins a job again when its node failed, where it may be running still. The lab ends it; a later look finds it ended."""
+        restarted = {name: line for name, line in alive.items() if line.restarts > self._restarts.get(name, 0)}
+        if not restarted:
+            return
+        tries, facts = self._control.accounted(restarted), self._facts(set(restarted))
+        for name, line in restarted.items():
+            mine = [told for told in tries if told.name == name and told.id == line.id]
+            if observing.lost_before(mine, facts.get(name, {})):
+                self._shell.run(_LOSE, str(self.layout.root), name)
+                self._control.cancel([name])
+            elif len(mine) > line.restarts:
+                self._restarts[name] = line.restarts
+
     def _facts(self, names: set[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
         asked = "".join(f"{name}\n" for name in sorted(names)).encode()
-        try:
-            return observing.parse_facts(self._shell.run(observing.ASK, str(self.layout.root), stdin=asked).decode(errors="replace"))
-        except Failed:
-            return {}  # the lab has no folder there yet
+        return observing.parse_facts((self._there(observing.ASK, stdin=asked) or b"").decode(errors="replace"))
 
     def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
         """See the port. What ends a job leaves a mark that is waited for at the cluster's file system, so that the scheduler is not asked."""
-        end = time.monotonic() + timeout.total_seconds()
+        end, settle = time.monotonic() + timeout.total_seconds(), _SETTLE
         _ = self._tools
         noticed = self._ends.wait({self._leaders.get(name, name) for name in map(self.layout.job, keys)}, timeout.total_seconds())
         while noticed and time.monotonic() < end:
             self._queue.look(fresh=True)  # what was seen before the mark says nothing
             if any(seen.seen not in (Seen.RUNNING, Seen.PENDING) for seen in self.observe(keys).values()):
                 return
-            time.sleep(_SETTLE)
+            time.sleep(max(0.0, min(settle, end - time.monotonic())))
+            settle = min(2 * settle, _SETTLE_MOST)
 
     # --- ending --------------------------------------------------------------------------------------------------------
 
@@ -254,18 +304,18 @@ class SlurmSite:
         spec, container = self._spec_of(key)
         left = self._small(key)
         if not ("report" in left or "stopped" in left or seen.limit or "cancelled" in facts):
-            said = left.get("step.log", b"") + self.logs(key, 0, 2_000)
-            msg = f"the container was not started on {line.nodes}, so nothing of it was executed: {said.decode(errors='replace').strip()[-500:]}"
+            said = left.get("step.log", b"").decode(errors="replace").strip()[-500:] or "the runtime gave no reason"
+            msg = f"the container was not started on {line.nodes or '(none)'}, so nothing of it was executed: {said}"
             raise PlatformFault(msg)
         limits = container.resources
         log = self._log(key, into / "log", limits.log_bytes)
-        files, problem = self._outputs(key, container, into)
+        files, problem = self._outputs(key, container, into, whole="exit" in left)
         started = seen.started_at or line.submitted or seen.at
         return Outcome(
             key=key, exit_code=seen.exit_code or 0, limit=seen.limit, started_at=started, ended_at=max(started, seen.ended_at or seen.at),
             report=left.get("report"), site_view=site_view(left.get("view", b"").decode(errors="replace"), spec, container), log_path=into / "log",
             log_bytes=min(log, limits.log_bytes), log_truncated=log > limits.log_bytes, outputs=files, outputs_dir=into / "outputs",
-            output_problem=problem, usage=self._usage(line, started, seen.ended_at))  # fmt: skip
+            output_problem=problem, usage=self._usage(line, started, seen.ended_at) | observing.parse_usage(left.get("usage", b"")))  # fmt: skip
 
     def _spec_of(self, key: JobKey) -> tuple[JobSpec, ContainerSpec]:
         spec = JobSpec.model_validate_json(fetch_small(self._shell, self.layout.root / "jobs" / self.layout.job(key))["spec.json"])
@@ -288,7 +338,8 @@ class SlurmSite:
             log.truncate(min(size, limit))
         return size
 
-    def _outputs(self, key: JobKey, container: ContainerSpec, into: Path) -> tuple[tuple[OutputFile, ...], str | None]:
+    def _outputs(self, key: JobKey, container: ContainerSpec, into: Path, *, whole: bool) -> tuple[tuple[OutputFile, ...], str | None]:
+        """Bring the outputs, or what is wrong with them. `whole`: the script came so far as to put them aside."""
         (into / "outputs").mkdir()
         limits, archive = container.resources, into / "outputs.tar"
         if not any(mount.area == "outputs" for mount in container.mounts):
@@ -296,7 +347,10 @@ class SlurmSite:
         try:
             fetch(self._shell, self._left(key) / "outputs.tar", archive, limit=laid.archive_bytes(limits))
             return unpack_outputs(archive, into / "outputs", limits), None
-        except NotFound:
+        except NotFound as error:
+            if whole:
+                msg = f"what container {key} left at the cluster was removed there before it could be fetched."
+                raise PlatformFault(msg) from error
             return (), None
         except Invalid as error:
             return (), error.message
@@ -304,7 +358,7 @@ class SlurmSite:
             archive.unlink(missing_ok=True)
 
     def _usage(self, line: Line, started: datetime, ended: datetime | None) -> dict[str, float]:
-        """What the node's control group and accounting say. Accounting that is away costs its figures, and nothing else."""
+        """What accounting says. If it is away, that costs its figures, and nothing else."""
         usage = {"wall_seconds": max(0.0, ((ended or started) - started).total_seconds())}
         try:
             lines = [told for told in self._control.accounted([line.name]) if told.id == line.id]
@@ -320,16 +374,17 @@ class SlurmSite:
         names = [self.layout.job(JobKey(attempt=attempt, role=role)) for role in ROLES]
         there = self._facts(set(names))
         lines = self._queue.look(fresh=True) if there else {}
-        self._control.cancel([n for n in names if any(phase_of(line.state) in (Phase.WAITING, Phase.RUNNING) for line in lines.get(n, ()))])
-        self._shell.run(_RELEASE, str(self.layout.root), str(self.layout.attempt(attempt)), *names)
+        self._control.cancel([name for name in names if any(map(_lives, lines.get(name, ())))])
+        self._there(_RELEASE, str(self.layout.attempt(attempt)), *names)
         for name in names:
             self._leaders.pop(name, None)
+            self._restarts.pop(name, None)
         self._ends.forget(names)
 
     def owned(self) -> set[JobKey]:
         """See the port."""
         found = set()
-        for line in self._shell.run(_OWNED, str(self.layout.root)).decode().split():
+        for line in (self._there(_OWNED) or b"").decode().split():
             attempt, _, role = line.rpartition(".")
             if role in ROLES:
                 found.add(JobKey(attempt=attempt, role=role))
@@ -340,3 +395,7 @@ class SlurmSite:
         _ = self._tools
         login = self._shell.run(demands.LOOK, str(self.layout.root), str(self.settings.apptainer)).decode(errors="replace")
         return (*demands.of_scheduler(self._control.config()), *demands.of_login(login))
+
+
+def _lives(line: Line) -> bool:
+    return phase_of(line.state) in (Phase.WAITING, Phase.RUNNING)

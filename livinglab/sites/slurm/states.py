@@ -61,7 +61,7 @@ _ADVICE: dict[str, str] = {
     "SystemFailure": "Slurm itself failed.",
     "Prolog": "The node is being prepared for it.",
     "DeadLine": "It could not end in time.",
-    "MaxRequeue": "It was put back into the queue too often; the administrators must look at it.",
+    "JobHoldMaxRequeue": "It was put back into the queue too often; the administrators must look at it.",
     "InactiveLimit": "It was inactive for too long.",
 }
 
@@ -80,8 +80,16 @@ def advice(state: str, reason: str) -> str:
         return known
     if reason.startswith("ReqNodeNotAvail"):
         return _ADVICE["ReqNodeNotAvail"]
-    if "Max" in reason or reason.endswith("Limit") or "Grp" in reason:
-        whose = "QOS" if reason.startswith("QOS") else "account" if reason.startswith("Assoc") else "cluster"
-        what = "at once, for all that share it" if "Grp" in reason else "per job or per user"
-        return f"A limit of the {whose} is reached ({what}): it starts when other jobs have ended; its administrators can raise the limit."
+    if "Max" in reason or "Grp" in reason or reason.endswith(("Limit", "NotSatisfied")):
+        return _limit_advice(reason)
     return f"The cluster says {reason}." if reason and phase_of(state) is Phase.WAITING else ""
+
+
+def _limit_advice(reason: str) -> str:
+    """A limit that stands between a job and its start: of what it asks for itself, or of what those that share it use at once."""
+    whose = "QOS" if reason.startswith("QOS") else "account" if reason.startswith("Assoc") else "cluster"
+    of_one = ("PerJob", "PerNode", "PerLimit", "NotSatisfied", "ResourceLimit", "TimeLimit")
+    if "Grp" not in reason and any(word in reason for word in of_one):
+        return f"It asks for more, or less, than the {whose} allows a job: it never starts unless its limits here or there are changed."
+    what = "for all that share it" if "Grp" in reason else "per user"
+    return f"A limit of the {whose} is reached ({what}): it starts when other jobs have ended; its administrators can raise the limit."

@@ -8,26 +8,28 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from livinglab.domain.errors import NotFound, PlatformFault, TooLarge, Unreachable
+from livinglab.domain.errors import LivingLabError, NotFound, PlatformFault, TooLarge, Unreachable
 from livinglab.sites.slurm.shell import Failed, Shell
 from livinglab.sites.staging import check_name
 
 SMALL = 1 << 20
 """Up to this size files travel together; each larger one by itself, so that it can go on where it was cut."""
 TIMEOUT = 3_600.0
-_DAMAGED = 65
+_DAMAGED, _NOT_THERE = 65, 66
 _SMALL_FILES = 4 << 20
 
-_BEGIN = """
+_SAME = '[ "$(cat "$1.sum" 2>/dev/null)" = "$2" ] && [ -d "$1" ] && { echo same; exit; }; '
+_BEGIN = f"""
 umask 077
-[ "$(cat "$1.sum" 2>/dev/null)" = "$2" ] && [ -d "$1" ] && { echo same; exit; }
+{_SAME}
 mkdir -p "$1.new.$2" && cd "$1.new.$2" && find . -type f -printf '%s %P\\n'
 """
-_UNPACK = 'cd "$1" && tar --extract --no-same-owner --no-same-permissions'
-_APPEND = 'mkdir -p "$(dirname "$1")" && cat >>"$1"'
+_UNPACK = 'umask 077; cd "$1" && tar --extract --no-same-owner --no-same-permissions'
+_APPEND = 'umask 077; mkdir -p "$(dirname "$1")" && cat >>"$1"'
 _FINISH = """
 cd "$1.new.$2" || exit
-if ! sha256sum --check --strict --quiet - >/dev/null; then cd / && rm -rf "$1.new.$2"; exit 65; fi
+sums="$(cat)"
+if [ -n "$sums" ] && ! printf '%s\\n' "$sums" | sha256sum --check --strict --quiet - >/dev/null; then cd / && rm -rf "$1.new.$2"; exit 65; fi
 rm -rf "$1" "$1.sum" && mv -T "$1.new.$2" "$1" && echo "$2" >"$1.sum"
 """
 _ASK = '[ -f "$1" ] || exit 66; stat -c %s "$1" && sha256sum "$1"'
@@ -45,12 +47,12 @@ def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]
         Unreachable: the way was cut, or bytes changed on it; whoever tries again goes on.
     """
     sums = {check_name(name): _sha256(source) for name, source in files.items()}
-    manifest = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
+    manifest = "".join(f"{digest}  ./{name}\n" for name, digest in sorted(sums.items())).encode()
     mark = hashlib.sha256(manifest).hexdigest()[:16]
     try:
         _place(shell, folder, files, manifest, mark)
     except Failed as error:
-        if shell.run(_BEGIN, str(folder), mark).strip() == b"same":
+        if shell.run(_SAME + "exit 0", str(folder), mark).strip() == b"same":
             return  # another process placed the same at the same time
         if error.exit_code == _DAMAGED:
             msg = f"what was sent to {folder.name} arrived damaged; it is sent again."
@@ -106,8 +108,7 @@ def fetch(shell: Shell, source: PurePosixPath, target: Path, *, limit: int) -> N
     try:
         size, _, digest = shell.run(_ASK, str(source), timeout=TIMEOUT).decode().partition("\n")
     except Failed as error:
-        msg = f"{source.name} is not there."
-        raise NotFound(msg) from error
+        raise _not_there(error, source) from error
     if int(size) > limit:
         msg = f"{source.name} has {size.strip()} bytes; at most {limit} are taken."
         raise TooLarge(msg)
@@ -128,13 +129,17 @@ def fetch_small(shell: Shell, folder: PurePosixPath) -> dict[str, bytes]:
     try:
         packed = shell.run(_SEVERAL, str(folder))
     except Failed as error:
-        msg = f"{folder.name} is not there."
-        raise NotFound(msg) from error
+        raise _not_there(error, folder) from error
     if len(packed) > _SMALL_FILES:
         msg = f"{folder.name} holds more than the lab's script ever writes."
         raise PlatformFault(msg)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         return {member.name: stream.read() for member in tar if member.isreg() and (stream := tar.extractfile(member))}
+
+
+def _not_there(error: Failed, path: PurePosixPath) -> LivingLabError:
+    """What cannot be read is not what is not there."""
+    return NotFound(f"{path.name} is not there.") if error.exit_code == _NOT_THERE else error
 
 
 def _size(source: Path | bytes) -> int:

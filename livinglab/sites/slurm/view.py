@@ -22,7 +22,7 @@ def site_view(text: str, spec: JobSpec, container: ContainerSpec) -> tuple[Findi
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
         seen.setdefault(kind, []).append(rest)
-    status = {name: value.split() for name, _, value in (line.partition(":") for line in seen.get("status", []))}
+    status = {name: value.split() or ["?"] for name, _, value in (line.partition(":") for line in seen.get("status", []))}
     limits, ids = container.resources, [str(spec.profile.uid), str(spec.profile.gid)]
     interfaces = [line.partition(":")[0].strip() for line in seen.get("interface", []) if ":" in line]
     apart = _apart(seen.get("ns", []))
@@ -54,7 +54,8 @@ def site_view(text: str, spec: JobSpec, container: ContainerSpec) -> tuple[Findi
 
 def _apart(lines: Iterable[str]) -> set[str]:
     """The namespaces that are not the node's own."""
-    return {name for name, inner, outer in (line.split() for line in lines if line.count(" ") == 2) if inner != outer}  # noqa: PLR2004 - three words
+    words = (line.split() for line in lines)
+    return {word[0] for word in words if len(word) == 3 and word[1] != word[2]}  # noqa: PLR2004 - name, inside, outside
 
 
 def _groups(lines: Iterable[str]) -> dict[str, list[float]]:
@@ -83,16 +84,19 @@ def _pids(groups: dict[str, list[float]], rlimits: Iterable[str], limit: int) ->
     most = min(groups.get("pids.max", [_UNLIMITED]))
     if most <= limit:
         return f"{most:.0f}", "cgroup", True
-    hard = next((line.split()[-2] for line in rlimits if line.startswith("Max processes")), "unlimited")
+    hard = next((words[3] for words in map(str.split, rlimits) if words[:2] == ["Max", "processes"] and len(words) > 3), "unlimited")  # noqa: PLR2004 - soft, hard
     return f"at most {hard} by resource limit", "rlimit", _number(hard) <= limit
 
 
 def _mount_lines(lines: Iterable[str]) -> list[tuple[str, bool, str]]:
-    """Point, read-only, kind of file system."""
+    """Point, read-only, kind of file system; a line that cannot be read is a mount that nobody asked for."""
     found = []
     for line in lines:
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
+        if len(fields) < 6:  # noqa: PLR2004 - proc(5): the options are the sixth
+            found.append(("(unknown)", False, ""))
+            continue
         options = set(fields[5].split(",")) | (set(kind[2].split(",")) if len(kind) > 2 and kind[0] == "overlay" else set())  # noqa: PLR2004
         found.append((fields[4], "ro" in options, kind[0] if kind else ""))
     return found

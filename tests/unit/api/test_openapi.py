@@ -17,9 +17,10 @@ from livinglab.domain.sandbox import Release
 from sandbox_api import examples, schemas
 from sandbox_api.app import create_app
 from sandbox_api.errors import Problem
-from sandbox_api.routes import content, documents, plans, runs
+from sandbox_api.routes import content, documents, plans, runs, sites
 
-ROUTES = [route for router in (content.router, documents.router, plans.router, runs.router) for route in router.routes if isinstance(route, APIRoute)]
+ROUTERS = (content.router, documents.router, plans.router, runs.router, sites.router)
+ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

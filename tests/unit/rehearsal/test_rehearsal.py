@@ -121,6 +121,7 @@ def different(changes: dict[str, Any]) -> dict[str, Any]:
     ({"sandbox": "medicine"}, "sandbox: the manifest is for sandbox 'medicine', and this one is 'tiny'."),
     ({"task": "doubling"}, "task: the sandbox measures 'survival', not 'doubling'."),
     ({"resources": {"memory": 1 << 40}}, "resources.memory: 1.09951e+12 is more than the sandbox allows"),
+    ({"resources": {"gpus": 1}}, "resources.gpus: 1 is more than the sandbox allows"),
     ({"name": "No Slug"}, "name: "),
 ])  # fmt: skip
 def test_documents_that_do_not_fit_are_refused_before_anything_is_built(changes: dict[str, Any], says: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livinglab.domain.isolation import IsolationProfile, ProbeReport, Resources
+from livinglab.domain.isolation import Finding, IsolationProfile, ProbeReport, Resources
 from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.sites.attest import DEMANDED, launcher_command, parse_report
 
@@ -86,6 +87,9 @@ def test_any_nonce_authenticates(nonce: str) -> None:
     [*arguments("5a" * 16 + "5"), "--", "true"],
     [*arguments(""), "--", "true"],
     [*arguments(), *["--hidden", "x"] * 17, "--", "true"],
+    [*arguments(), "--rlimit", "memory", "--", "true"],
+    [*arguments(), "--rlimit"],
+    ["--wait", *arguments()],
 ])  # fmt: skip
 def test_misuse_is_told_apart(args: list[str]) -> None:
     done = start(*args)
@@ -112,6 +116,65 @@ def test_the_report_is_json_whatever_was_demanded(text: str) -> None:
 def test_a_report_that_cannot_be_written_is_a_refusal(tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([FOLDER / "livinglab-launcher", *arguments(), "--", "true"], stdout=full, stderr=subprocess.PIPE, env={}, check=False)
+    assert done.returncode == 97
+
+
+def finding(name: str, *args: str, **demands: str) -> Finding:
+    report, doubt = parse_report(start(*args, *arguments(**demands), "--", "true").stdout, NONCE)
+    assert report is not None, doubt
+    return next(f for f in report.findings if f.property == name)
+
+
+def test_a_bound_of_its_own_is_named_a_weaker_witness() -> None:
+    """Where no control group bounds as tightly, and only if it is told to."""
+    own = finding("pids", "--rlimit", "pids", pids="77")
+    assert (own.witness, own.seen, own.demanded, own.holds) == ("rlimit", "77", "77", True)
+    assert finding("pids", pids="77").witness == "probe"
+    none = finding("pids", "--rlimit", "pids", pids="0")
+    assert (none.witness, none.holds) == ("rlimit", False)
+
+
+def test_a_bound_above_its_own_cannot_be_set() -> None:
+    command = [str(FOLDER / "livinglab-launcher"), "--rlimit", "pids", *arguments(pids="77"), "--", "true"]
+
+    def bounded() -> None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (50, 50))
+
+    done = subprocess.run(command, capture_output=True, timeout=10, env={}, check=False, preexec_fn=bounded)
+    report, _ = parse_report(done.stdout, NONCE)
+    assert report is not None
+    found = next(f for f in report.findings if f.property == "pids")
+    raised = os.geteuid() == 0 and found.seen == "77"  # who may raise limits, may
+    assert raised or (found.witness, found.seen, found.holds) == ("rlimit", "50", False)
+
+
+def least_of(controller: str, names: tuple[str, str]) -> float:
+    """What the control groups of this process limit to, from its own up to the root: version 1's and version 2's."""
+    found = [float("inf")]
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        folder, name = (Path("/sys/fs/cgroup") / controller, names[0]) if controllers else (Path("/sys/fs/cgroup"), names[1])
+        paths = [folder / part / name for part in (group.lstrip("/"), *map(str, Path(group.lstrip("/")).parents))]
+        found += [float(text) for path in paths if path.is_file() and (text := path.read_text().strip()).isdigit()]
+    return min(found)
+
+
+def test_the_least_limit_from_its_own_group_to_the_root_counts() -> None:
+    memory, most = least_of("memory", ("memory.limit_in_bytes", "memory.max")), finding("memory").seen.split()[0]
+    assert most in ("not", str(1 << 63)) if memory == float("inf") else float(most) == min(memory, float((1 << 63) - 1))
+
+
+def test_it_does_not_wait_for_a_word_to_refuse() -> None:
+    """Whoever holds the other end would wait for it in turn."""
+    reading, writing = os.pipe()
+    try:
+        command = [str(FOLDER / "livinglab-launcher"), "--wait", *arguments(), "--", "true"]
+        done = subprocess.run(command, stdin=reading, capture_output=True, timeout=10, env={}, check=False)
+    finally:
+        os.close(reading)
+        os.close(writing)
     assert done.returncode == 97
 
 

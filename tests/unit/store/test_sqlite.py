@@ -11,6 +11,7 @@ from livinglab.store.sql import open_store
 from tests.contract.store_migrations import StoreMigrations
 from tests.contract.store_races import StoreRaces
 from tests.contract.store_runs import StoreRunsSuite
+from tests.contract.store_sites import StoreSitesSuite
 from tests.contract.store_suite import Somewhere, StoreSuite
 
 
@@ -32,6 +33,10 @@ class TestSqlite(StoreSuite):
 
 class TestSqliteRuns(StoreRunsSuite):
     """The same file, for runs."""
+
+
+class TestSqliteSites(StoreSitesSuite):
+    """The same file, for sites and for what waits for a place there."""
 
 
 class TestSqliteRaces(StoreRaces):

@@ -1,0 +1,68 @@
+"""Sites at the API's door, and at the operators' command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from starlette.testclient import TestClient
+
+from livinglab.bootstrap import Lab
+from tests.unit.test_cli import livinglab
+
+SECRETIVE = {"kind": "slurm", "settings": {"scratch": "/scratch/of-the-lab", "account": "p200000"}, "offer": {"gpus": 4}}
+
+
+def test_anybody_with_a_token_sees_the_sites_and_nobody_how_they_are_reached(lab: Lab, client: TestClient, door: Any) -> None:
+    lab.sites.add("meluxina", SECRETIVE, "ops")
+    lab.sites.drain("meluxina", "ops", "new disks")
+    now = lab.clock.now()
+    lab.sites.add_window("meluxina", now, now.replace(year=now.year + 1), "new disks", "ops")
+    docker, meluxina = door("nobody").call("GET", "/v1/sites")
+    assert (docker["name"], docker["state"], docker["offer"]["gpus"]) == ("docker", "open", 0)
+    assert set(meluxina) == {"name", "kind", "state", "reason", "offer", "windows"}
+    assert (meluxina["state"], meluxina["reason"], meluxina["offer"]["gpus"]) == ("draining", "new disks", 4)
+    assert meluxina["windows"][0]["reason"] == "new disks"
+    assert "of-the-lab" not in json.dumps(meluxina)
+    assert "p200000" not in json.dumps(meluxina)
+    assert client.get("/v1/sites").status_code == 401
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return {"LIVINGLAB_HOME": str(tmp_path / "home")}
+
+
+def test_operators_register_drain_and_remove_by_command(tmp_path: Path, home: dict[str, str]) -> None:
+    file = tmp_path / "meluxina.yaml"
+    file.write_text(yaml.safe_dump(SECRETIVE))
+    assert "meluxina is registered, of kind slurm" in livinglab("site", "add", "meluxina", file, **home).stdout
+    assert livinglab("site", "drain", "meluxina", "--reason", "new disks", "--by", "ops", **home).stdout == "meluxina is draining.\n"
+    shown = livinglab("site", "list", **home).stdout.splitlines()
+    assert shown[0].split() == ["docker", "docker", "open"]
+    assert shown[1].startswith("meluxina  slurm  draining since ")
+    assert shown[1].endswith(" UTC, by ops: new disks")
+    assert [s["name"] for s in json.loads(livinglab("site", "list", "--json", **home).stdout)] == ["docker", "meluxina"]
+    made = livinglab(
+        "site", "window", "add", "meluxina", "--begin", "2099-01-01T10:00", "--end", "2099-01-01T13:00+01:00", "--reason", "disks", **home
+    )
+    assert "2099-01-01T10:00:00+00:00 … 2099-01-01T13:00:00+01:00  disks" in made.stdout
+    status = json.loads(livinglab("site", "status", "meluxina", "--json", **home).stdout)
+    assert (status["queued"], status["held"], status["running"], status["site"]["state"]) == (0, 0, 0, "draining")
+    assert "0 runs are queued (0 of them held), 0 are running." in livinglab("site", "status", "meluxina", **home).stdout
+    window = status["site"]["windows"][0]["id"]
+    assert livinglab("site", "window", "remove", "meluxina", window, **home).stdout == f"{window} is off.\n"
+    assert livinglab("site", "resume", "meluxina", **home).stdout == "meluxina is open.\n"
+    assert livinglab("site", "remove", "meluxina", **home).stdout == "meluxina is removed.\n"
+
+
+def test_a_command_that_cannot_be_obeyed_says_why(tmp_path: Path, home: dict[str, str]) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("kind: slurm\nsettings: {scratch: here}\n")
+    answer = livinglab("site", "add", "meluxina", file, **home)
+    assert (answer.returncode, "settings.scratch: an absolute path" in answer.stderr) == (1, True)
+    answer = livinglab("worker", "--site", "doker", **home)
+    assert (answer.returncode, "unknown site 'doker'. Known: docker." in answer.stderr) == (1, True)
+    answer = livinglab("site", "window", "add", "docker", "--begin", "tomorrow", "--end", "later", "--reason", "disks", **home)
+    assert (answer.returncode, "'tomorrow' is not a time like" in answer.stderr) == (2, True)
