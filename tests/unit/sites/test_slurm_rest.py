@@ -65,11 +65,17 @@ def handler(daemon: Daemon) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up in the middle is what some of the tests are about."""
+
+
 @contextmanager
 def serving(tls: ssl.SSLContext | None = None) -> Iterator[Daemon]:
     daemon = Daemon({"/openapi/v3": (200, (RECORDED / "openapi.json").read_bytes())})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(daemon))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), handler(daemon))
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     daemon.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
