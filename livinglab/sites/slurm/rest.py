@@ -2,7 +2,9 @@
 
 import re
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from queue import Empty, LifoQueue
 from threading import Lock
 from typing import TypeVar
 from urllib.parse import quote
@@ -61,10 +63,11 @@ class RestControl:
         except OSError as error:
             msg = f"{access.ca} holds no certificates that can be read: {error.strerror or error}."
             raise Invalid(msg, hint="A file in PEM format is expected.") from error
-        limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS)
-        self._http = httpx.Client(
-            base_url=access.url, verify=trusted, limits=limits, timeout=httpx.Timeout(timeout, connect=_CONNECT_SECONDS), trust_env=False
-        )
+        self._timeout = httpx.Timeout(timeout, connect=_CONNECT_SECONDS)
+        limits = httpx.Limits(max_connections=1, keepalive_expiry=_IDLE_SECONDS)
+        self._clients: LifoQueue[httpx.Client] = LifoQueue()
+        for _ in range(_CONNECTIONS):
+            self._clients.put(httpx.Client(base_url=access.url, verify=trusted, limits=limits, timeout=self._timeout, trust_env=False))
 
     def submit(self, request: Request) -> str:
         """See the protocol."""
@@ -112,8 +115,9 @@ class RestControl:
         return f"slurm {release} by slurmrestd {self._version}"
 
     def close(self) -> None:
-        """End the connections."""
-        self._http.close()
+        """End the connections; nobody may be using one."""
+        while not self._clients.empty():
+            self._clients.get().close()
 
     def _update_all(self, ids: Collection[str], **changes: object) -> None:
         """As scontrol does it: one that is refused keeps none of the others from being changed."""
@@ -147,7 +151,7 @@ class RestControl:
         token = self._token()
         headers = {"X-SLURM-USER-NAME": self._access.user, "X-SLURM-USER-TOKEN": token, "Accept": "application/json", "Accept-Encoding": "identity"}
         try:
-            with self._http.stream(method, path, json=json, params=params, headers=headers) as answer:
+            with self._client() as client, client.stream(method, path, json=json, params=params, headers=headers) as answer:
                 status, body = answer.status_code, self._body_of(answer)
         except httpx.TransportError as error:
             msg = f"slurmrestd at {self._access.url} does not answer ({type(error).__name__}: {error})."
@@ -159,6 +163,21 @@ class RestControl:
             return parse(body)
         except bodies.SlurmSaysError as error:
             raise self._refusal(status, error, token) from error
+
+    @contextmanager
+    def _client(self) -> Iterator[httpx.Client]:
+        """One for this thread alone: the pool of a client that is shared closes connections which another thread was just given
+        (encode/httpcore#1110). The one that was used last comes first, so that few connections stay open.
+        """  # noqa: D205
+        try:
+            client = self._clients.get(timeout=self._timeout.read)
+        except Empty as error:
+            msg = f"all {_CONNECTIONS} connections to slurmrestd at {self._access.url} are waiting for answers."
+            raise Unreachable(msg) from error
+        try:
+            yield client
+        finally:
+            self._clients.put(client)
 
     def _body_of(self, answer: httpx.Response) -> bytearray:
         body = bytearray()

@@ -4,7 +4,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,11 +65,17 @@ def handler(daemon: Daemon) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up in the middle is what some of the tests are about."""
+
+
 @contextmanager
 def serving(tls: ssl.SSLContext | None = None) -> Iterator[Daemon]:
     daemon = Daemon({"/openapi/v3": (200, (RECORDED / "openapi.json").read_bytes())})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(daemon))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), handler(daemon))
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     daemon.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
@@ -248,6 +254,14 @@ def test_what_is_no_token_is_not_sent(daemon: Daemon, control: RestControl, toke
 def test_nobody_answers(token: Path) -> None:
     with control_of("http://127.0.0.1:9", token) as control, pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:9 does not answer"):
         control.queue()
+
+
+def test_a_connection_is_waited_for_no_longer_than_an_answer(daemon: Daemon, token: Path) -> None:
+    with control_of(daemon.url, token, timeout=0.2) as control, ExitStack() as taken:
+        for _ in range(8):
+            taken.enter_context(control._client())
+        with pytest.raises(Unreachable, match="all 8 connections"):
+            control.queue()
 
 
 class Silent(dict[str, tuple[int, bytes]]):
