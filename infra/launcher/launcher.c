@@ -10,7 +10,7 @@
  * NAME=VALUE: uid, gid, memory (bytes), cpu (thousandths of a core), pids, writable and readable (mount points, separated by ':').
  * --hidden names a property that this runtime is known to hide from inside; not seeing it is then reported, not refused.
  * --rlimit pids: where no control group bounds the processes, they are bounded here, and the finding names that weaker witness.
- * --wait: before the command is executed, standard input must end: whoever holds its other end looks from outside meanwhile.
+ * --wait: after the report standard input must end: whoever holds its other end looks from outside meanwhile.
  *
  * Exit codes of its own: 97 a demand does not hold, 98 misuse, 99 the command cannot be executed.
  */
@@ -524,8 +524,8 @@ int main(int argc, char **argv) {
     look_at_environment();
     put("]}");
     write_report(key, key_size);
-    if (failed) return REFUSED;
     if (wait) wait_for_the_word();
+    if (failed) return REFUSED;
 
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);

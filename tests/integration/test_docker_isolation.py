@@ -8,14 +8,16 @@ import pytest
 
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.errors import IsolationNotProven, PlatformFault
-from livinglab.domain.isolation import Attestation, IsolationProfile
+from livinglab.domain.isolation import IsolationProfile
 from livinglab.domain.run import Cause
-from livinglab.ports import ContainerSpec, JobSpec, Outcome
+from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.services.outcomes import _keep, isolation_failure
 from livinglab.sites.attest import attest
 from livinglab.sites.docker import DockerSite
-from livinglab.testing.bench import IN, NONCE, OUT, collected, container_of, ended, key_of, push
+from livinglab.testing.bench import NONCE, collected, key_of, push
+from tests import hostile
 from tests.contract.benches import DockerBench, python_image
+from tests.hostile import python, run, spec_for
 
 pytestmark = pytest.mark.docker
 
@@ -32,57 +34,21 @@ def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str]) -> Iterator[D
     bench.close()
 
 
-def spec_for(bench: DockerBench, argv: tuple[str, ...], **limits: float) -> JobSpec:
-    container = container_of(bench, "pilot", "greet", (IN, OUT), **limits).model_copy(update={"argv": argv})
-    return JobSpec(attempt="run-h.1", containers=(container,), profile=bench.profile, nonce=NONCE)
-
-
-def run(bench: DockerBench, *argv: str, **limits: float) -> tuple[Outcome, Attestation]:
-    """Run a command to its end; what it left, and what is proven about it."""
-    bench.site.ensure_image(bench.image)
-    push(bench, "run-h.1", b"data")
-    spec = spec_for(bench, argv, **limits)
-    bench.site.submit(spec, key_of("run-h.1"))
-    ended(bench, key_of("run-h.1"))
-    outcome = collected(bench, key_of("run-h.1"))
-    return outcome, attest(spec.profile, spec, outcome.report, outcome.site_view, outcome.exit_code)
-
-
-def python(bench: DockerBench, code: str, **limits: float) -> tuple[Outcome, str]:
-    """Run Python in isolation that is proven; what it left, and what it said."""
-    outcome, attestation = run(bench, "python3", "-c", code, **limits)
-    assert attestation.holds, attestation.reasons
-    return outcome, outcome.log_path.read_text(errors="replace")
-
-
 # --- each limit is reached --------------------------------------------------------------------------------------------
 
 
 def test_memory(bench: DockerBench) -> None:
-    outcome, _ = python(bench, "b = bytearray(512 << 20); b[::4096] = b'x' * len(b[::4096])", memory=64 << 20)
+    outcome, _ = python(bench, hostile.MEMORY, memory=64 << 20)
     assert (outcome.limit, outcome.exit_code) == ("memory", 137)
 
 
 def test_memory_in_a_scratch_folder_counts(bench: DockerBench) -> None:
-    code = "for n in range(64): open(f'/dev/shm/{n}', 'wb').write(bytes(1 << 20))"
-    outcome, _ = python(bench, code, memory=48 << 20)
+    outcome, _ = python(bench, hostile.MEMORY_IN_SCRATCH, memory=48 << 20)
     assert outcome.limit == "memory"
 
 
 def test_a_fork_bomb(bench: DockerBench) -> None:
-    code = """
-import os, time
-n = 0
-while True:
-    try:
-        if os.fork() == 0:
-            time.sleep(600)
-        n += 1
-    except OSError as error:
-        print(n, error, flush=True)
-        break
-"""
-    outcome, said = python(bench, code, pids=16)
+    outcome, said = python(bench, hostile.FORK_BOMB, pids=16)
     assert int(said.split()[0]) < 16
     assert "temporarily unavailable" in said
     assert outcome.exit_code == 0
@@ -100,27 +66,20 @@ print((time.process_time() - cpu) / (time.monotonic() - wall))
 
 
 def test_output_bytes(bench: DockerBench) -> None:
-    code = """
-open('/out/fine', 'w').write('x')
-with open('/out/big', 'wb', 0) as f:
-    while True:
-        f.write(bytes(65536))
-"""
-    outcome, said = python(bench, code, output_bytes=1 << 20)
+    outcome, said = python(bench, hostile.OUTPUT_BYTES, output_bytes=1 << 20)
     assert outcome.limit == "output_bytes"
     assert "No space left" in said
 
 
 def test_output_files(bench: DockerBench) -> None:
-    outcome, said = python(bench, "for n in range(100): open(f'/out/{n}', 'w')", output_files=8)
+    outcome, said = python(bench, hostile.OUTPUT_FILES, output_files=8)
     assert (outcome.limit, len(outcome.outputs)) == ("output_bytes", 8)
     assert "No space left" in said
 
 
 def test_a_flood_of_log(bench: DockerBench) -> None:
     """A gigabyte, as fast as it goes: it is ended, and the engine's disk keeps a bounded part."""
-    code = "import os\nfor _ in range(16384): os.write(1, b'x' * 65535 + b'\\n')"
-    outcome, attestation = run(bench, "python3", "-c", code, log_bytes=4 << 10)
+    outcome, attestation = run(bench, "python3", "-c", hostile.LOG_FLOOD, log_bytes=4 << 10)
     assert (outcome.limit, outcome.log_truncated, outcome.log_bytes, outcome.exit_code) == ("log_bytes", True, 4 << 10, 137)
     # The launcher's line is kept before it is washed away, if the worker is not too slow; either way the flood is the pilot's failure.
     assert attestation.holds or outcome.report is None, attestation.reasons
@@ -147,8 +106,7 @@ def test_a_flood_that_imitates_the_launcher_is_still_a_flood(bench: DockerBench)
 
 
 def test_wall_time(bench: DockerBench) -> None:
-    code = "import signal, time\nfor s in range(1, 32):\n    try: signal.signal(s, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(600)"
-    outcome, _ = python(bench, code, wall_seconds=1)
+    outcome, _ = python(bench, hostile.WALL_TIME, wall_seconds=1)
     assert (outcome.limit, outcome.exit_code) == ("wall_seconds", 137)
     assert (outcome.ended_at - outcome.started_at).total_seconds() < 4
 
@@ -156,19 +114,7 @@ def test_wall_time(bench: DockerBench) -> None:
 # --- outputs are not believed -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("code", "problem"), [
-    ("import os; os.symlink('/etc/shadow', '/out/x')", "symbolic link"),
-    ("import os; os.symlink('/', '/out/x')", "symbolic link"),
-    ("import os; os.mkfifo('/out/x')", "not a plain file"),
-    ("import socket; socket.socket(socket.AF_UNIX).bind('/out/x')", "not a plain file"),
-    ("open('/out/x', 'w').truncate(10 << 30)", "over their size limit"),
-    ("import os; open('/out/a', 'w').write('x' * 600_000); os.link('/out/a', '/out/b')", "over their size limit"),
-    ("import os; os.makedirs('/out/a/b/c/d/e/f')", "deeper"),
-    ("open('/out/a b', 'w')", "letters"),
-    ("open('/out/' + 'a' * 200, 'w')", "letters"),
-    ("open('/out/\\u202egnp.exe', 'w')", "letters"),
-    ("open('/out/.hidden', 'w')", "letters"),
-])  # fmt: skip
+@pytest.mark.parametrize(("code", "problem"), hostile.ODD_OUTPUTS)
 def test_what_no_one_takes(bench: DockerBench, code: str, problem: str) -> None:
     outcome, said = python(bench, code, output_files=16)
     assert outcome.exit_code == 0, said
@@ -178,77 +124,23 @@ def test_what_no_one_takes(bench: DockerBench, code: str, problem: str) -> None:
 
 def test_outputs_arrive_without_their_modes(bench: DockerBench) -> None:
     """Unreadable and setuid files are copied as plain bytes of ours."""
-    code = "import os; open('/out/x', 'w').write('hi'); os.chmod('/out/x', 0o4755); open('/out/y', 'w').write('hi'); os.chmod('/out/y', 0)"
-    outcome, _ = python(bench, code)
+    outcome, _ = python(bench, hostile.ODD_MODES)
     assert [(f.path, f.size) for f in outcome.outputs] == [("x", 2), ("y", 2)]
     assert all((outcome.outputs_dir / f.path).stat().st_mode & 0o7111 == 0 for f in outcome.outputs)
 
 
 # --- ways out ---------------------------------------------------------------------------------------------------------
 
-ATTEMPTS = {
-    "write to the root": "open('/x', 'w')",
-    "write to a system folder": "open('/usr/bin/python3', 'ab')",
-    "write to an input": "open('/in/a.txt', 'w')",
-    "remove an input": "import os; os.unlink('/in/a.txt')",
-    "replace the launcher": "open('/.livinglab/launcher', 'wb')",
-    "make a device": "import os, stat; os.mknod('/out/sda', stat.S_IFBLK | 0o666, os.makedev(8, 0))",
-    "read a disk": "open('/dev/sda', 'rb')",
-    "mount": "import ctypes, os; r = ctypes.CDLL(None, use_errno=True).mount(b'x', b'/tmp', b'tmpfs', 0, 0); assert r == 0",
-    "unshare a user namespace": "import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == 0",
-    "become root": "import os; os.setuid(0)",
-    "give a file away": "import os; open('/out/x', 'w'); os.chown('/out/x', 0, 0)",
-    "execute from the outputs": "import os, shutil; shutil.copy('/bin/true', '/out/t'); os.chmod('/out/t', 0o755); os.execv('/out/t', ['t'])",
-    "execute from scratch": "import os, shutil; shutil.copy('/bin/true', '/tmp/t'); os.chmod('/tmp/t', 0o755); os.execv('/tmp/t', ['t'])",
-    "call out": "import socket; socket.create_connection(('1.1.1.1', 53), 2)",
-    "call the host": "import socket; socket.create_connection(('172.17.0.1', 22), 2)",
-    "resolve a name": "import socket; socket.getaddrinfo('example.org', 80)",
-    "send a datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('8.8.8.8', 53))",
-    "open a raw socket": "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
-    "load a kernel module": "import ctypes; assert ctypes.CDLL(None).syscall(175, 0, 0, 0) == 0",
-    "read the kernel's memory": "open('/proc/kcore', 'rb').read(4096).index(b'ELF')",
-    "set a kernel setting": "open('/proc/sys/kernel/core_pattern', 'w').write('|/out/x')",
-    "trigger the kernel": "open('/proc/sysrq-trigger', 'w').write('b')",
-    "raise its own limits": "open('/sys/fs/cgroup/memory/memory.limit_in_bytes', 'w').write('-1')",
-    "leave its cgroup": "open('/sys/fs/cgroup/memory/cgroup.procs', 'w').write('0')",
-    "talk to the engine": "import socket; socket.socket(socket.AF_UNIX).connect('/var/run/docker.sock')",
-}
-
 
 def test_no_way_out(bench: DockerBench) -> None:
     """One container tries them all, each in a process of its own; none may succeed."""
-    code = (
-        "import json, subprocess, sys\n"
-        f"attempts = {ATTEMPTS!r}\n"
-        """
-for name, code in attempts.items():
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=20)
-    print(name, '|', done.returncode, '|', (done.stderr.strip().splitlines() or ['it worked'])[-1], flush=True)
-"""
-    )
-    _, said = python(bench, code, log_bytes=64 << 10)
-    lines = [line.split(" | ") for line in said.splitlines()]
-    assert [line[0] for line in lines] == list(ATTEMPTS)
-    escaped = [line for line in lines if line[1] == "0"]
-    assert not escaped
+    _, said = python(bench, hostile.each_in_a_process(hostile.ATTEMPTS), log_bytes=64 << 10)
+    assert hostile.escaped(said, hostile.ATTEMPTS) == []
 
 
 def test_nothing_of_ours_is_left_to_read(bench: DockerBench) -> None:
     """The nonce stood in the launcher's arguments and is gone; nothing of the host's environment came in."""
-    code = """
-import glob, os
-print(sorted(os.environ))
-print(open('/proc/1/cmdline', 'rb').read().split(b'\\0')[0], os.getpid())
-found = []
-for path in glob.glob('/proc/*/*') + glob.glob('/proc/*/task/*/*'):
-    try:
-        if b'5a5a5a5a5a5a' in open(path, 'rb').read(1 << 16) and 'cmdline' not in path:
-            found.append(path)
-    except OSError:
-        pass
-print(found)
-"""
-    _, said = python(bench, code.replace("5a5a5a5a5a5a", "\\x35a" * 6), log_bytes=64 << 10)
+    _, said = python(bench, hostile.LEFT_TO_READ, log_bytes=64 << 10)
     environment, first, found = said.splitlines()
     assert environment == "['HOME', 'LANG', 'PATH', 'PYTHONDONTWRITEBYTECODE', 'PYTHONPATH']"
     assert first == "b'python3' 1"

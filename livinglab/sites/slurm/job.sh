@@ -151,7 +151,7 @@ look() { # role
     for pid in $(below "$(cat "$BOX/$1/pid")"); do
         if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = launcher ]; then launcher="$pid"; fi
     done
-    [ -n "${launcher:-}" ] || return 1
+    [ -n "${launcher:-}" ] || return 0 # it could not wait; nothing is seen, which the judge refuses
     {
         for name in net mnt pid ipc uts user; do
             printf 'ns %s %s %s\n' "$name" "$(readlink "/proc/$launcher/ns/$name")" "$(readlink "/proc/self/ns/$name")"
@@ -216,13 +216,17 @@ start() {
         binds+=(--bind "${bind/#@socket/$BOX/socket}")
     done
     env -i PATH="$PATH" LC_ALL=C HOME="$BOX/apptainer" APPTAINER_CONFIGDIR="$BOX/apptainer" APPTAINER_CACHEDIR="$BOX/apptainer" APPTAINER_TMPDIR="$BOX/apptainer" \
-        setpriv --inh-caps=-all --ambient-caps=-all -- "$APPTAINER" --silent --nocolor --config "$CONFIG" exec --containall --cleanenv --no-home --no-eval \
+        setpriv --inh-caps=-all --ambient-caps=-all -- "$APPTAINER" --silent --nocolor --config "$CONFIG" exec --containall --no-init --cleanenv --no-home --no-eval \
         --no-mount bind-paths --net --network none --uts --pwd / --security "seccomp:$SECCOMP" --bind "$box/tmp:/tmp" --bind "$box/shm:/dev/shm" "${binds[@]}" \
         ${GPUS[@]+"${GPUS[@]}"} "$SIF" "${COMMAND[@]}" <"$box/word" >"$box/says" 2>&1 &
     printf '%s\n' "$!" >"$box/pid.new" && mv "$box/pid.new" "$box/pid"
     if [ -e "$LEFT/terminated" ]; then end "$1" terminated; fi # the word came before there was anybody to end
     wait_for "$!"
-    printf '%s\n' "$?" >"$box/code.new" && mv "$box/code.new" "$box/code"
+    printf '%s\n' "$?" >"$box/code.new"
+    # Of this control group alone: each step of a job has its own.
+    if cat "/sys/fs/cgroup/memory$(group_of memory self)/memory.oom_control" "/sys/fs/cgroup$(group_of '' self)/memory.events" 2>/dev/null |
+        grep -q '^oom_kill [1-9]'; then : >"$LEFT/$1/oom"; fi
+    mv "$box/code.new" "$box/code"
 }
 
 # The end of a child; a signal interrupts `wait`.
@@ -262,6 +266,8 @@ contain() {
     [ -e "$box/drained" ] || broken "nobody took down what container $role said"
     [ ! -e "$box/spoilt" ] || broken "$(cat "$box/spoilt") could not be written down in the lab's folder"
     if [ "$(stat -f -c %a "$box/out")" = 0 ] || [ "$(stat -f -c %d "$box/out")" = 0 ]; then : >"$left/full"; fi
+    # tar passes sockets over in silence. A fifo it keeps, and that is no plain file either.
+    find "$box/out" -type s -exec rm -f {} \; -exec mkfifo {} \;
     # Its size is bounded by the volume's; sparse files would grow here, so the stream is bounded too, and tar then fails.
     most="$((OUT_BYTES + OUT_FILES * 4096 + 65536))"
     tar -C "$box/out" --create --format=pax --hard-dereference --file=- . 2>/dev/null | head -c "$most" >"$left/outputs.tar"

@@ -19,7 +19,8 @@ _BOOKED_SECONDS = 3_600
 Facts = Mapping[str, str]
 """What lies in a job's folder: `there`, `leader` (the job that this container is part of, where it is not the first), `age` (seconds
 since anything in it changed), `claim`, `cancelled` (by the lab), `lost` (begun on a node that failed), `broken`, `end`, and per role
-`ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`, `ROLE/full`."""
+`ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`, `ROLE/full`,
+`ROLE/oom` (the kernel has ended some of it for its memory)."""
 
 ASK = r"""
 cd "$1/jobs" || exit
@@ -31,7 +32,7 @@ while read -r job; do
     [ -L "$job" ] && printf '%s\tleader\t%s\n' "$job" "$(readlink "$job")"
     printf '%s\tage\t%s\n' "$job" "$((now - made))"
     for file in "$job"/claim "$job"/cancelled "$job"/lost "$job"/left/broken "$job"/left/end "$job"/left/*/exit "$job"/left/*/stopped \
-        "$job"/left/*/started "$job"/left/*/ended "$job"/left/*/full; do
+        "$job"/left/*/started "$job"/left/*/ended "$job"/left/*/full "$job"/left/*/oom; do
         [ -f "$file" ] || continue
         name="${file#"$job"/}"
         IFS= read -r -n 200 value <"$file"
@@ -111,7 +112,8 @@ def limit_of(key: JobKey, facts: Facts, phase: Phase) -> Limit | None:
         return _STOPPED[stopped]
     if phase is Phase.OUT_OF_TIME and f"{key.role}/started" in facts:
         return "wall_seconds"
-    if phase is Phase.OUT_OF_MEMORY and code != "0":
+    alone = phase is Phase.OUT_OF_MEMORY and not any(name.endswith("/oom") for name in facts)
+    if code != "0" and (alone or f"{key.role}/oom" in facts):
         return "memory"
     return "output_bytes" if code not in ("", "0") and f"{key.role}/full" in facts else None
 

@@ -166,16 +166,18 @@ def test_the_least_limit_from_its_own_group_to_the_root_counts() -> None:
     assert most in ("not", str(1 << 63)) if memory == float("inf") else float(most) == min(memory, float((1 << 63) - 1))
 
 
-def test_it_does_not_wait_for_a_word_to_refuse() -> None:
-    """Whoever holds the other end would wait for it in turn."""
-    reading, writing = os.pipe()
-    try:
-        command = [str(FOLDER / "livinglab-launcher"), "--wait", *arguments(), "--", "true"]
-        done = subprocess.run(command, stdin=reading, capture_output=True, timeout=10, env={}, check=False)
-    finally:
-        os.close(reading)
-        os.close(writing)
-    assert done.returncode == 97
+def test_whoever_holds_its_input_looks_before_it_refuses() -> None:
+    command = [FOLDER / "livinglab-launcher", "--wait", *arguments(), "--", "true"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}) as waiting:
+        assert waiting.stdin is not None
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline().startswith(b"livinglab-launcher/1 ")
+        waiting.stdin.write(b"not yet")
+        waiting.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.2)
+        waiting.stdin.close()
+        assert waiting.wait(10) == 97
 
 
 def test_the_command_is_what_the_launcher_understands() -> None:

@@ -128,6 +128,9 @@ KILLED = ENDED | {"pilot/exit": "137"}
     ("OUT_OF_MEMORY", KILLED, 137, "memory"),
     ("OUT_OF_MEMORY", ENDED, 0, None),  # a child of the container was killed, and it lived with that
     ("OUT_OF_MEMORY", KILLED | {"pilot/stopped": "wall_seconds"}, 137, "wall_seconds"),
+    ("COMPLETED", KILLED | {"pilot/oom": ""}, 137, "memory"),  # a step of several
+    ("COMPLETED", ENDED | {"pilot/oom": ""}, 0, None),
+    ("OUT_OF_MEMORY", KILLED | {"measure/oom": "", "pilot/stopped": "alone"}, 137, None),
     ("TIMEOUT", BEGUN, 137, "wall_seconds"),
     ("COMPLETED", ENDED | {"pilot/exit": "1", "pilot/full": ""}, 1, "output_bytes"),
     ("COMPLETED", ENDED | {"pilot/full": ""}, 0, None),
