@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks.chance import Shares, context_of, judged_by, options, specification
 from livinglab.measuring.credit import CreditEvaluation
+from livinglab.measuring.loading import load
 from livinglab.measuring.resampling import generator
-from tests.harnesses import ROOT, load, load_make
+from tests.harnesses import ROOT, load_make
 
 SANDBOX = ROOT / "sandboxes" / "fintech"
 TRAIN, HIDDEN, DEVELOPMENT = 600, 400, 1000

@@ -1,7 +1,6 @@
 """Sandboxes of the repository, as their tests use them: data made, one run prepared, a reference pilot's answer, and judging."""
 
 import hashlib
-import importlib
 import importlib.util
 import json
 import os
@@ -9,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -22,22 +20,6 @@ from livinglab.measuring.slices import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 REPLICATES = 400
-
-
-def load(folder: Path, *parts: str) -> Any:
-    """The modules `harness.PART` of a sandbox's harness folder, by their names; `sys.modules` is left as it was.
-
-    In their images each harness is the package `harness`; here they stand beside each other.
-    """
-    mine = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "harness"}
-    sys.path.insert(0, str(folder))
-    try:
-        return SimpleNamespace(**{part: importlib.import_module(f"harness.{part}") for part in parts})
-    finally:
-        sys.path.remove(str(folder))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "harness"]:
-            del sys.modules[name]
-        sys.modules.update(mine)
 
 
 def load_spec(sandbox: Path) -> SandboxSpec:

@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.chance import Shares, context_of, judged_by, options
 from livinglab.measuring import tables
-from tests.harnesses import ROOT, load, load_make, load_spec
+from livinglab.measuring.loading import load
+from tests.harnesses import ROOT, load_make, load_spec
 
 SANDBOX = ROOT / "sandboxes" / "triage"
 
