@@ -27,14 +27,19 @@ def load_spec(sandbox: Path) -> SandboxSpec:
     return SandboxSpec.model_validate(yaml.safe_load((sandbox / "sandbox.yaml").read_text()))
 
 
-def load_make(sandbox: Path) -> Any:
-    """The sandbox's data/make.py, imported afresh."""
-    loaded = importlib.util.spec_from_file_location(f"{sandbox.name}_make", sandbox / "data" / "make.py")
+def load_script(path: Path) -> Any:
+    """A file that belongs to no package, imported afresh."""
+    loaded = importlib.util.spec_from_file_location(f"{path.parent.parent.name}_{path.stem}", path)
     assert loaded
     assert loaded.loader
     module = importlib.util.module_from_spec(loaded)
     loaded.loader.exec_module(module)
     return module
+
+
+def load_make(sandbox: Path) -> Any:
+    """The sandbox's data/make.py."""
+    return load_script(sandbox / "data" / "make.py")
 
 
 @dataclass(frozen=True)
