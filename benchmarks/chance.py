@@ -10,9 +10,7 @@ on all of FLChain. In each world the whole specification, with its levels for th
 
 import argparse
 import hashlib
-import importlib
 import importlib.util
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -27,6 +25,7 @@ from livinglab.measuring import cox, tables
 from livinglab.measuring.cohort import Cohort
 from livinglab.measuring.evaluate import Evaluation
 from livinglab.measuring.harness import Evaluated
+from livinglab.measuring.loading import load
 from livinglab.measuring.resampling import generator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,10 +110,7 @@ def options(description: str | None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = options(__doc__)
-    sys.path.insert(0, str(SANDBOX / "harness"))
-    harness: Any = importlib.import_module("harness")
-    for part in ("baselines", "twin"):
-        importlib.import_module(f"harness.{part}")
+    harness = load(SANDBOX / "harness", "baselines", "twin")
     spec = specification(SANDBOX)
     horizon = float(spec.harness.model_dump()["parameters"]["horizon"])
     shares = Shares()

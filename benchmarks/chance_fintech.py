@@ -8,15 +8,15 @@ level of the true probabilities by a constant on the logit and nothing else. Two
 defaults were drawn from, with the scorecard's reasons, and `scorecard`, the reference pilot's method fitted on the training part.
 """
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 
 from benchmarks.chance import Shares, context_of, judged_by, options, specification
 from livinglab.measuring.credit import CreditEvaluation
+from livinglab.measuring.loading import load
 from livinglab.measuring.resampling import generator
-from tests.harnesses import ROOT, load, load_make
+from tests.harnesses import ROOT, load_make, load_script
 
 SANDBOX = ROOT / "sandboxes" / "fintech"
 TRAIN, HIDDEN, DEVELOPMENT = 600, 400, 1000
@@ -24,16 +24,6 @@ BAD = 0.3
 _MANY = 20
 
 harness = load(SANDBOX / "harness", "baselines", "portfolio", "prepare")
-
-
-def pilot() -> Any:
-    """The reference pilot's code."""
-    spec = importlib.util.spec_from_file_location("score", ROOT / "pilots" / "fintech" / "workload" / "score.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def german(pool: Any, n: int, rng: np.random.Generator) -> tuple[dict[str, Any], float]:
@@ -74,7 +64,8 @@ def answers(score: Any, train: dict[str, Any], asked: dict[str, Any], parameters
 
 def main() -> None:
     arguments = options(__doc__)
-    spec, score, pool, shares = specification(SANDBOX), pilot(), load_make(SANDBOX).load(), Shares()
+    spec, pool, shares = specification(SANDBOX), load_make(SANDBOX).load(), Shares()
+    score = load_script(ROOT / "pilots" / "fintech" / "workload" / "score.py")
     for number in range(arguments.simulations):
         rng = generator("chance fintech", str(number))
         train, (cases, copies, higher) = training(pool, rng), cohort(pool, rng)

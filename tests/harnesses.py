@@ -1,7 +1,6 @@
 """Sandboxes of the repository, as their tests use them: data made, one run prepared, a reference pilot's answer, and judging."""
 
 import hashlib
-import importlib
 import importlib.util
 import json
 import os
@@ -9,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -24,35 +22,24 @@ ROOT = Path(__file__).resolve().parents[1]
 REPLICATES = 400
 
 
-def load(folder: Path, *parts: str) -> Any:
-    """The modules `harness.PART` of a sandbox's harness folder, by their names; `sys.modules` is left as it was.
-
-    In their images each harness is the package `harness`; here they stand beside each other.
-    """
-    mine = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "harness"}
-    sys.path.insert(0, str(folder))
-    try:
-        return SimpleNamespace(**{part: importlib.import_module(f"harness.{part}") for part in parts})
-    finally:
-        sys.path.remove(str(folder))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "harness"]:
-            del sys.modules[name]
-        sys.modules.update(mine)
-
-
 def load_spec(sandbox: Path) -> SandboxSpec:
     """The specification of a sandbox's folder."""
     return SandboxSpec.model_validate(yaml.safe_load((sandbox / "sandbox.yaml").read_text()))
 
 
-def load_make(sandbox: Path) -> Any:
-    """The sandbox's data/make.py, imported afresh."""
-    loaded = importlib.util.spec_from_file_location(f"{sandbox.name}_make", sandbox / "data" / "make.py")
+def load_script(path: Path) -> Any:
+    """A file that belongs to no package, imported afresh."""
+    loaded = importlib.util.spec_from_file_location(f"{path.parent.parent.name}_{path.stem}", path)
     assert loaded
     assert loaded.loader
     module = importlib.util.module_from_spec(loaded)
     loaded.loader.exec_module(module)
     return module
+
+
+def load_make(sandbox: Path) -> Any:
+    """The sandbox's data/make.py."""
+    return load_script(sandbox / "data" / "make.py")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ loses confidence exactly without the words that it names; and `router`, the refe
 """
 
 import hashlib
-import importlib.util
 import json
 import tempfile
 from pathlib import Path
@@ -18,21 +17,12 @@ import numpy as np
 
 from benchmarks.chance import Shares, context_of, judged_by, options
 from livinglab.measuring import tables
-from tests.harnesses import ROOT, load, load_make, load_spec
+from livinglab.measuring.loading import load
+from tests.harnesses import ROOT, load_make, load_script, load_spec
 
 SANDBOX = ROOT / "sandboxes" / "triage"
 
 harness = load(SANDBOX / "harness", "evaluation", "prepare", "writing")
-
-
-def pilot() -> Any:
-    """The reference pilot's code."""
-    spec = importlib.util.spec_from_file_location("route", ROOT / "pilots" / "triage" / "workload" / "route.py")
-    assert spec  # noqa: S101 - the file is there
-    assert spec.loader  # noqa: S101 - the same
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def world(folder: Path, seed: str) -> tuple[dict[str, Any], ...]:
@@ -72,7 +62,7 @@ def oracle(cases: dict[str, Any], copies: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Simulate, print and write the shares of verdicts."""
     arguments = options(__doc__)
-    spec, route, shares = load_spec(SANDBOX), pilot(), Shares()
+    spec, route, shares = load_spec(SANDBOX), load_script(ROOT / "pilots" / "triage" / "workload" / "route.py"), Shares()
     for number in range(arguments.simulations):
         with tempfile.TemporaryDirectory() as folder:
             train, cases, copies, cohort = world(Path(folder), str(number))

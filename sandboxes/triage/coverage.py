@@ -16,8 +16,9 @@ import numpy as np
 
 from livinglab.measuring.bounds import both_bounds
 from livinglab.measuring.exact import proportion
+from livinglab.measuring.loading import load
 from livinglab.measuring.resampling import generator, multiplicities
-from tests.harnesses import ROOT, load
+from tests.harnesses import ROOT
 
 LEVEL = 1 - 0.05 / 3
 _SERVICES, _OUTSIDE, _ALPHA, _BETA, _ABSTAINS, _TRUTH = 9, 0.2, 2.5, 0.35, 0.8, 1_000_000

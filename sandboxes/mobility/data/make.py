@@ -4,11 +4,8 @@ Run by the authority (`livinglab sandbox prepare`), never by the lab's services.
 each run draws its scenarios afresh, from the plan's digest and the committed secret. The examples are never among them.
 """
 
-import importlib
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 EXAMPLES_EACH = 3
@@ -40,23 +37,12 @@ ABOUT = {
 }
 
 
-def harness() -> Any:
-    """The harness's own scenarios, by the names of their modules."""
-    names = ("crossings", "geometry", "road", "scenario", "sensing")
-    sys.path.insert(0, str(HARNESS))
-    try:
-        return SimpleNamespace(**{name: importlib.import_module(f"harness.{name}") for name in names})
-    finally:
-        sys.path.remove(str(HARNESS))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "harness"]:
-            del sys.modules[name]
-
-
 def make(out: Path, secret: bytes) -> None:
     """Write participant/task.json, participant/examples.json and hidden/catalogue.json under `out`."""
+    from livinglab.measuring.loading import load
     from livinglab.measuring.resampling import generator
 
-    known = harness()
+    known = load(HARNESS, "crossings", "geometry", "road", "scenario", "sensing")
     draws: dict[str, Any] = {
         "cut-in": known.road.cut_in, "cut-out": known.road.cut_out, "hard-braking": known.road.hard_braking,
         "junction": known.crossings.junction, "pedestrian": known.crossings.pedestrian, "degraded-sensing": known.road.degraded_sensing,

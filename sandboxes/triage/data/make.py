@@ -5,33 +5,19 @@ follows from the secret; the grammar stands in this repository for anyone to rea
 """
 
 import hashlib
-import importlib
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from livinglab.measuring.loading import load
+
+HARNESS = Path(__file__).resolve().parent.parent / "harness"
 TRAIN_EACH, HIDDEN_EACH = 1500, 1000
 """Requests in each language."""
 GIVEN = ("text", "language", "service", "template")
 """What a participant gets of the training part. Requests with the same template say the same, in whatever language."""
-
-
-def harness_modules(*names: str) -> list[ModuleType]:
-    """Modules of the harness, which stands beside this folder and is no installed package."""
-    folder = str(Path(__file__).resolve().parent.parent / "harness")
-    mine = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "harness"}
-    sys.path.insert(0, folder)
-    try:
-        return [importlib.import_module(f"harness.{name}") for name in names]
-    finally:
-        sys.path.remove(folder)
-        for name in [name for name in sys.modules if name.partition(".")[0] == "harness"]:
-            del sys.modules[name]
-        sys.modules.update(mine)
 
 
 def make(out: Path, secret: bytes) -> None:
@@ -44,14 +30,15 @@ def make(out: Path, secret: bytes) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    grammar_, writing = harness_modules("grammar", "writing")
+    harness = load(HARNESS, "grammar", "writing")
+    writing = harness.writing
     rng = np.random.default_rng(np.frombuffer(hashlib.sha256(b"split\n" + secret).digest(), dtype=np.uint32))
 
     def write(table: dict[str, np.ndarray[Any, Any]], path: str) -> None:
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({name: pa.array(column) for name, column in table.items()}), out / path)
 
-    grammar = grammar_.read()
+    grammar = harness.grammar.read()
     split = writing.split(grammar, rng)
     train = writing.draw(grammar, split[writing.TRAIN], TRAIN_EACH, rng)
     meant = [name.partition(":")[2] for name in train["template"].tolist()]  # in whatever language

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.harnesses import ROOT, Prepared, load, load_make, load_spec, prepare
+from livinglab.measuring.loading import load
+from tests.harnesses import ROOT, Prepared, load_make, load_spec, prepare
 
 SANDBOX, PILOT = ROOT / "sandboxes" / "triage", ROOT / "pilots" / "triage"
 PARTS = ("abstention", "answers", "catalogue", "evaluation", "grammar", "measure", "noise", "prepare", "writing")

@@ -80,10 +80,22 @@ def modest(run: Prepared) -> Table:
     return {**run.honest, "confidence": 0.8 * run.honest["confidence"]}
 
 
-def against_luxembourgish(run: Prepared) -> Table:
-    """Four requests in five that look Luxembourgish are left for later."""
-    later = (seen_language(run) == "lb") & (np.random.default_rng(2).random(len(run.honest["id"])) < 0.8)
+def against(run: Prepared, language: str) -> Table:
+    """As good as ever, but four requests in five that look as if they were in this language are left for later."""
+    later = (seen_language(run) == language) & (np.random.default_rng(2).random(len(run.honest["id"])) < 0.8)
     return changed(run, later, abstain=1.0, explanation="UNCLEAR:")
+
+
+def against_luxembourgish(run: Prepared) -> Table:
+    return against(run, "lb")
+
+
+def against_french(run: Prepared) -> Table:
+    return against(run, "fr")
+
+
+def against_german(run: Prepared) -> Table:
+    return against(run, "de")
 
 
 def spelt_by_the_book(run: Prepared) -> Table:
@@ -169,6 +181,8 @@ BAD: list[tuple[Model, tuple[str, ...]]] = [
     (overconfident, ("confidence", "confidence-fresh", *(f"confidence-{name}-fresh" for name in LANGUAGES), "confidence-bands-fresh")),
     (modest, ("confidence", "confidence-fresh")),
     (against_luxembourgish, ("lb-less-fr", "lb-less-de", "lb-less-en", "coverage-lb-fresh", "coverage-lb-chatty")),
+    (against_french, ("fr-less-de", "fr-less-en", "lb-less-fr", "coverage-fr-fresh", "coverage-fr-chatty")),
+    (against_german, ("de-less-en", "lb-less-de", "fr-less-de", "coverage-de-fresh", "coverage-de-chatty")),
     (spelt_by_the_book, ("coverage-mixed", "coverage-typos")),
     (formal_letters_only, tuple(f"coverage-{name}-chatty" for name in LANGUAGES)),
     (lost_in_chats, tuple(f"wrong-answers-{name}-chatty" for name in LANGUAGES)),
@@ -196,9 +210,7 @@ def test_a_bad_pilot_fails_where_it_should(prepared: Prepared, honest_verdicts: 
 
 def test_every_criterion_has_a_bad_pilot_that_fails_it(spec: Any) -> None:
     covered = {name for _, fails in BAD for name in fails} | {"completeness", "completeness-fresh"}
-    # The same metrics and thresholds as those above, on the hidden part of one language, or the mirror image of one that is there.
-    twins = {"fr-less-de", "fr-less-en", "de-less-en"}
-    assert {criterion.id for criterion in spec.criteria} - covered == twins
+    assert {criterion.id for criterion in spec.criteria} == covered
 
 
 def broken(how: str, honest: Table, row: int) -> Table:

@@ -1,6 +1,5 @@
 """Every metric against a library or its definition written out, and bounds by how often they hold."""
 
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,9 @@ from sklearn.metrics import balanced_accuracy_score
 
 from livinglab.measuring.exact import proportion
 from livinglab.measuring.slices import Table
-from tests.harnesses import ROOT
+from tests.harnesses import ROOT, load_script
 
 SANDBOX = ROOT / "sandboxes" / "triage"
-
-
-def coverage() -> Any:
-    spec = importlib.util.spec_from_file_location("triage_coverage", SANDBOX / "coverage.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +208,7 @@ def test_the_harness_puts_the_sentence_together_with_its_accents(harness: Any) -
 @pytest.mark.parametrize("n", [400, 1250])
 def test_bounds_hold_at_the_sizes_of_the_gates(n: int) -> None:
     """Four Monte Carlo standard errors below the level, and what percentile bounds are known to fall short by."""
-    module, simulations = coverage(), 100
+    module, simulations = load_script(SANDBOX / "coverage.py"), 100
     allowed = module.LEVEL - 4 * np.sqrt(module.LEVEL * (1 - module.LEVEL) / simulations) - 0.01
     for name, held in module.cover(n, simulations, 300).items():
         assert min(held) / simulations >= allowed, name

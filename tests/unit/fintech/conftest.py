@@ -6,7 +6,8 @@ import pytest
 
 from livinglab.domain.sandbox import SandboxSpec
 from livinglab.domain.verdict import CriterionVerdict
-from tests.harnesses import ROOT, Prepared, load, load_make, load_spec, prepare
+from livinglab.measuring.loading import load
+from tests.harnesses import ROOT, Prepared, load_make, load_spec, prepare
 
 SANDBOX, PILOT = ROOT / "sandboxes" / "fintech", ROOT / "pilots" / "fintech"
 harness = load(SANDBOX / "harness", "baselines", "measure", "portfolio", "prepare")

@@ -13,9 +13,10 @@ import pytest
 
 from livinglab.measuring import tables
 from livinglab.measuring.errors import Unfit
+from livinglab.measuring.loading import load
 from livinglab.measuring.slices import Table
 from livinglab.measuring.tables import Column, Schema
-from tests.harnesses import ROOT, load, load_make
+from tests.harnesses import ROOT, load_make
 
 Change = Callable[[Table], Table]
 

@@ -8,8 +8,9 @@ import pytest
 
 from livinglab.domain.sandbox import SandboxSpec
 from livinglab.domain.verdict import CriterionVerdict
+from livinglab.measuring.loading import load
 from livinglab.measuring.slices import Table
-from tests.harnesses import ROOT, Prepared, load, load_make, load_spec, placed, prepare
+from tests.harnesses import ROOT, Prepared, load_make, load_spec, placed, prepare
 
 SANDBOX, PILOT = ROOT / "sandboxes" / "medicine", ROOT / "pilots" / "medicine"
 harness = load(SANDBOX / "harness", "baselines", "measure", "twin")

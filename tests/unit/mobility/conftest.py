@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.harnesses import ROOT, load, load_make
+from livinglab.measuring.loading import load
+from tests.harnesses import ROOT, load_make
 
 SANDBOX, PILOT = ROOT / "sandboxes" / "mobility", ROOT / "pilots" / "mobility" / "workload" / "drive.py"
 BAD = ROOT / "tests" / "pilots" / "driving.py"

@@ -13,8 +13,9 @@ from livinglab.domain.replay import Replay
 from livinglab.domain.sandbox import SandboxSpec
 from livinglab.domain.verdict import CriterionVerdict, MeasurementFile, judge
 from livinglab.measuring import exact, moments
+from livinglab.measuring.loading import load
 from tests.drives import Driven, driven, hit, write
-from tests.harnesses import ROOT, load, load_spec
+from tests.harnesses import ROOT, load_spec
 
 SANDBOX = ROOT / "sandboxes" / "mobility"
 harness = load(SANDBOX / "harness", "geometry", "measure", "scenario")
