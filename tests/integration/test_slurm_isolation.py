@@ -105,7 +105,7 @@ def test_a_flood_of_log(bench: SlurmBench) -> None:
     """A gigabyte, as fast as it goes: it is ended, and the scratch keeps what the limit allows and a byte."""
     outcome, _ = python(bench, hostile.LOG_FLOOD, log_bytes=4 << 10)
     assert (outcome.limit, outcome.log_truncated, outcome.log_bytes, outcome.exit_code) == ("log_bytes", True, 4 << 10, 137)
-    left = bench.site._left(key_of("run-h.1"))
+    left = bench.site.layout.left(key_of("run-h.1"))
     assert bench.shell.run('stat -c %s "$1/log"', str(left)).strip() == b"4097"
 
 
