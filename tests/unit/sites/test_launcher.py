@@ -167,7 +167,7 @@ def test_the_least_limit_from_its_own_group_to_the_root_counts() -> None:
 
 
 def test_whoever_holds_its_input_looks_before_it_refuses() -> None:
-    command = [FOLDER / "livinglab-launcher", "--wait", *arguments(), "--", "true"]
+    command = [str(FOLDER / "livinglab-launcher"), "--wait", *arguments(), "--", "true"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}) as waiting:
         assert waiting.stdin is not None
         assert waiting.stdout is not None
