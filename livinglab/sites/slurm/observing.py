@@ -27,6 +27,7 @@ cd "$1/jobs" || exit
 touch ../clock 2>/dev/null
 now="$(stat -c %Y ../clock 2>/dev/null || date +%s)"
 while read -r job; do
+    [ -f "$job/spec" ] || continue # a folder without it is what a dying script made once more
     made="$(stat -L -c %Y "$job" 2>/dev/null)" || continue
     printf '%s\tthere\t1\n' "$job"
     [ -L "$job" ] && printf '%s\tleader\t%s\n' "$job" "$(readlink "$job")"
