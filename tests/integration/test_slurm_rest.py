@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from livinglab.sites.slurm.rest import RestControl
 from livinglab.sites.slurm.rest_bodies import VERSIONS
 from livinglab.sites.slurm.shell import Failed
 from livinglab.sites.slurm.states import Phase, phase_of
-from livinglab.testing.bench import OUT, begin, key_of, spec_of
+from livinglab.testing.bench import OUT, begin, ended, key_of, spec_of
 from tests.contract.benches import SlurmBench, python_image
 from tests.fixtures.slurm import SlurmBed
 
@@ -159,12 +160,12 @@ def test_a_token_that_has_expired_is_told(slurm_bed: SlurmBed, tmp_path: Path, s
     control.close()
 
 
-def test_many_names_are_one_question(rest: RestControl) -> None:
+def test_many_names_are_asked_for(rest: RestControl) -> None:
     assert rest.accounted([f"ll-{n:020x}" for n in range(2_000)]) == ()
 
 
 def test_a_scheduler_that_is_away_loses_nothing(slurm_bed: SlurmBed, slurm_token: Path, rest: RestControl, tmp_path: Path) -> None:
-    """Only slurmrestd is away, while files can still be reached: the job is placed, and submitted when it is back, once."""
+    """Only slurmrestd is away, while files can still be reached: the job is placed, and submitted when it is back, once. So is a cancellation."""
     nobody = slurm_bed.rest(slurm_token, "http://127.0.0.1:9")
     bench = SlurmBench(tmp_path / "bench", *python_image(tmp_path), slurm_bed.local(), slurm_bed.local(), control=rest, nobody=nobody)
     try:
@@ -175,9 +176,12 @@ def test_a_scheduler_that_is_away_loses_nothing(slurm_bed: SlurmBed, slurm_token
             with pytest.raises(Unreachable):
                 site.submit(spec, other)
             with pytest.raises(Unreachable):
-                site.cancel(key, None)  # type: ignore[arg-type] # no grace is given here
+                site.cancel(key, timedelta(seconds=1))
         assert bench.site.submit(spec, other).id == bench.site.submit(spec, other).id
-        assert bench.site.observe([key])[key].seen in (Seen.PENDING, Seen.RUNNING)
+        bench.site.cancel(key, timedelta(seconds=1))
+        assert ended(bench, key).seen is Seen.EXITED
+        assert ended(bench, other).exit_code == 0
+        assert bench.times_started(other) == 1
     finally:
         bench.close()
         nobody.close()

@@ -25,6 +25,8 @@ _CONNECTIONS = 8
 _IDLE_SECONDS = 30.0
 _BODY_BYTES = 512 << 20
 """About 50,000 jobs, as the daemon lists them."""
+_NAMES = 32
+"""In one address, so that it fits into one packet: slurmrestd takes an address that arrives in two pieces for a malformed one."""
 _TOKEN_BYTES = 16 << 10
 _TOKEN = re.compile(r"(SLURM_JWT=)?(?P<token>[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
 """As `scontrol token` prints it, or the token alone."""
@@ -78,10 +80,12 @@ class RestControl:
         return self._ask(lambda body: bodies.parse_jobs(body, self._access.user), "GET", "slurm/{}/jobs/")
 
     def accounted(self, names: Collection[str]) -> tuple[Line, ...]:
-        """See the protocol."""
-        if not names:
-            return ()
-        wanted = {"job_name": ",".join(sorted(names)), "users": self._access.user, "start_time": "now-30days", "show_duplicates": "true",
+        """See the protocol; one query for each `_NAMES` of them."""
+        ordered = sorted(names)
+        return tuple(line for begin in range(0, len(ordered), _NAMES) for line in self._accounted(ordered[begin : begin + _NAMES]))
+
+    def _accounted(self, names: list[str]) -> tuple[Line, ...]:
+        wanted = {"job_name": ",".join(names), "users": self._access.user, "start_time": "now-30days", "show_duplicates": "true",
                   "disable_truncate_usage_time": "true"}  # fmt: skip
         return self._ask(lambda body: bodies.parse_accounting(body, self._access.user), "GET", "slurmdb/{}/jobs/", params=wanted)
 

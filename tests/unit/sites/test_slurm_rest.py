@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -127,6 +128,16 @@ def test_one_question_each(daemon: Daemon, control: RestControl) -> None:
     assert [path.partition("?")[0] for _, path, _, _ in daemon.asked] == ["/openapi/v3", "/slurm/v0.0.45/jobs/", "/slurmdb/v0.0.45/jobs/"]
     assert "job_name=ll-a%2Cll-b&users=lab&" in daemon.asked[-1][1]  # a bare comma is more than slurmrestd's parser takes
     assert len(daemon.connections) == 1
+
+
+def test_no_address_is_longer_than_a_packet(daemon: Daemon, control: RestControl) -> None:
+    daemon.says("/slurmdb/v0.0.45/jobs/", 200, {"jobs": []})
+    names = {f"ll-{n:020x}" for n in range(100)}
+    assert control.accounted(names) == ()
+    asked = [path for _, path, _, _ in daemon.asked if path.startswith("/slurmdb/")]
+    assert {name for path in asked for name in parse_qs(urlsplit(path).query)["job_name"][0].split(",")} == names
+    assert len(asked) == 4
+    assert max(map(len, asked)) < 1_200  # the least that any link carries is 1,280
 
 
 def test_what_is_asked_of_jobs(daemon: Daemon, control: RestControl) -> None:
