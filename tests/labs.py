@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -106,8 +106,14 @@ class Parties(rehearsal.Parties):
         return self.lab.runs.get(self.authority, run.id)[0]
 
 
-def assert_a_kill_changes_nothing(parties: Parties, plan: Plan, place: str, roles: Collection[str], dossier: Path) -> None:
-    """A worker is killed at that place; the next one completes the run with PASS, each container was started once, and the dossier holds."""
+def assert_a_kill_changes_nothing(
+    parties: Parties, plan: Plan, place: str, roles: Collection[str], dossier: Path, starts: Callable[[str, float], Counter[str]] = starts
+) -> None:
+    """A worker is killed at that place; the next one completes the run with PASS, each container was started once, and the dossier holds.
+
+    Args:
+        starts: how often each container of an attempt was started since then, by the site's own record.
+    """
     begun, run, home = time.time(), parties.request(plan), parties.lab.settings.home
     assert work(home, place) == -signal.SIGKILL
     assert work(home) == 0

@@ -137,16 +137,17 @@ class SlurmBench:
         shell: how the cluster is reached.
         nowhere: the same way, to where nobody answers.
         control: the scheduler, where the shell is not the way to it; `nobody` is then the same way, to where nobody answers.
+        settings: how the cluster may be used, if not as usual.
     """
 
     def __init__(self, folder: Path, artifacts: FileArtifacts, image: str, shell: Shell, nowhere: Shell, *,
-                 control: Control | None = None, nobody: Control | None = None) -> None:  # fmt: skip
+                 control: Control | None = None, nobody: Control | None = None, settings: SlurmSettings | None = None) -> None:  # fmt: skip
         self.root = folder
         self.folder = folder / "scratch"
         self.folder.mkdir(parents=True)
         self.artifacts, self.image = artifacts, image
         self.here, self.elsewhere = (shell, control), (nowhere, nobody)
-        self.shell = shell
+        self.shell, self.settings = shell, settings or SlurmSettings(scratch=Path("/scratch"), partition="lab")
         self.profile = IsolationProfile.model_validate({"witnesses": {"pids": ["rlimit"]}})
         self.instance = f"test{secrets.token_hex(3)}"
         data = folder / "data"
@@ -167,10 +168,9 @@ class SlurmBench:
         return self._site("stranger", *self.here)
 
     def _site(self, work: str, shell: Shell, control: Control | None) -> SlurmSite:
-        settings = SlurmSettings(scratch=Path("/scratch"), partition="lab")
         return SlurmSite(name="cluster", instance=self.instance, root=self.root / work, vault=self.root / "vault", launcher=LAUNCHER,
                          images=OciImages(self.artifacts), clock=SystemClock(),
-                         cluster=Cluster(settings, shell, control or CommandControl(shell, settings)))  # fmt: skip
+                         cluster=Cluster(self.settings, shell, control or CommandControl(shell, self.settings)))  # fmt: skip
 
     @contextmanager
     def away(self) -> Iterator[SlurmSite]:

@@ -1,6 +1,7 @@
 """Runs on a registered Slurm cluster, from a request to a dossier that a stranger can check: the same lab, another site."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import yaml
 
 from livinglab.bootstrap import check_site
 from livinglab.domain.errors import Refused
-from livinglab.domain.run import Cause, RunState
+from livinglab.domain.run import Cause, JobKey, RunState
+from livinglab.sites.staging import ROLES
 from tests.fixtures.slurm import SlurmBed
-from tests.labs import ROOT, TINY, Parties, manifest, pilots_archive
+from tests.labs import ROOT, TINY, Parties, assert_a_kill_changes_nothing, manifest, pilots_archive
 
 pytestmark = [pytest.mark.slurm, pytest.mark.docker]  # the images are built by an engine
 
@@ -64,6 +66,22 @@ def test_a_pilot_that_fails_is_told_from_a_site_that_does(parties: Parties) -> N
     assert run.state is RunState.FAILED
     assert run.failure
     assert (run.failure.cause, run.failure.code) == (Cause.PILOT, "exit-code")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [
+    "images:ensured", "stage:pushed", "execute:intent", "execute:submitted", "execute:handle", "execute:done", "collect:stored", "decode:submitted",
+    "measure:submitted", "release:released",
+])  # fmt: skip
+def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Parties, place: str, tmp_path: Path) -> None:
+    """As on an engine, at the places where the cluster knows more than the database."""
+    site = parties.supervisor().engine.site
+
+    def starts(attempt: str, _since: float) -> Counter[str]:
+        names = {site.layout.job(key): str(key) for key in (JobKey(attempt=attempt, role=role) for role in ROLES)}  # type: ignore[attr-defined]
+        return Counter(names[line.name] for line in site._control.queue() if line.name in names)  # type: ignore[attr-defined]
+
+    assert_a_kill_changes_nothing(parties, parties.plan(), place, ("pilot", "decode", "measure"), tmp_path / "dossier.zip", starts)
 
 
 def test_more_than_the_site_offers_is_refused_before_it_waits(slurm_bed: SlurmBed, tmp_path: Path) -> None:

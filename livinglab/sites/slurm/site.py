@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -77,8 +78,7 @@ class SlurmSite:
         self._ends = Ends(self._shell, self.layout.root)
         self._leaders: dict[str, str] = {}
         """Jobs whose folders were seen: a container's name → that of the job that it is part of."""
-        self._restarts: dict[str, int] = {}
-        """By a job's name, how many of its restarts were found to be harmless."""
+        self._restarts: dict[str, int] = {}  # by a job's name, how many of them were found to be harmless
 
     def _lab(self) -> bytes:
         """What names of ours are made from, drawn once."""
@@ -213,7 +213,7 @@ class SlurmSite:
         names = {key: self.layout.job(key) for key in keys}
         facts = self._facts({name for name in names.values() if name not in self._leaders})
         self._leaders |= {name: found.get("leader", name) for name, found in facts.items()}
-        leaders = {self._leaders.get(name, name) for name in names.values()}
+        leaders = {self._leaders[name] for name in names.values() if name in self._leaders}
         lines = self._lines_of(leaders)
         alive = {name for name in leaders if [_lives(line) for line in lines.get(name, ())] == [True]}
         self._end_what_was_lost({name: lines[name][0] for name in alive})
@@ -245,7 +245,7 @@ class SlurmSite:
             if observing.lost_before(mine, facts.get(name, {})):
                 self._shell.run(_LOSE, str(self.layout.root), name)
                 self._control.cancel([name])
-            elif len(mine) > line.restarts:
+            elif sum(told.ended is not None for told in mine) >= line.restarts:
                 self._restarts[name] = line.restarts
 
     def _facts(self, names: set[str]) -> dict[str, dict[str, str]]:
@@ -260,7 +260,8 @@ class SlurmSite:
         _ = self._tools
         noticed = self._ends.wait({self._leaders.get(name, name) for name in map(self.layout.job, keys)}, timeout.total_seconds())
         while noticed and time.monotonic() < end:
-            self._queue.look(fresh=True)  # what was seen before the mark says nothing
+            with suppress(Unreachable, Failed):  # `observe` then says so
+                self._queue.look(fresh=True)  # what was seen before the mark says nothing
             if any(seen.seen not in (Seen.RUNNING, Seen.PENDING) for seen in self.observe(keys).values()):
                 return
             time.sleep(max(0.0, min(settle, end - time.monotonic())))

@@ -1,0 +1,404 @@
+"""A Slurm cluster on which things go wrong, on a bed that nobody else uses: a run waits, is told to be the platform's fault, or goes on."""
+
+import hashlib
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from livinglab.artifacts.blobs import FileArtifacts
+from livinglab.domain.errors import PlatformFault, Unreachable
+from livinglab.ports import Observation, Seen
+from livinglab.sites.slurm.config import SlurmSettings
+from livinglab.sites.slurm.control import Line
+from livinglab.sites.slurm.shell import Shell, local_shell
+from livinglab.testing.bench import begin, collected, ended, key_of, push, spec_of, until
+from tests.contract.benches import SlurmBench, python_image
+from tests.fixtures.slurm import SlurmBed
+from tests.hostile import spec_for
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+
+NOWHERE = local_shell(["/nowhere/to/be/found"])
+KEY = key_of("run-h.1")
+SHORT = ("python3", "-c", "import time; print('here', flush=True); time.sleep(3); open('/out/a.txt', 'w').write('data')")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
+    return python_image(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> Iterator[SlurmBench]:
+    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.local(), NOWHERE)
+    yield bench
+    bench.close()
+
+
+def start(bench: SlurmBench, argv: tuple[str, ...] = SHORT, **limits: float) -> None:
+    bench.site.ensure_image(bench.image)
+    push(bench, KEY.attempt, b"data")
+    bench.site.submit(spec_for(bench, argv, **limits), KEY)
+
+
+def see(bench: SlurmBench) -> Observation:
+    return bench.site.observe([KEY])[KEY]
+
+
+def runs(bench: SlurmBench) -> Line:
+    """The job's line, once its container is seen at work."""
+    until(bench.site, KEY, lambda _: bench.site.logs(KEY, 0, 10) == b"here\n")
+    return line_of(bench)
+
+
+def line_of(bench: SlurmBench) -> Line:
+    lines = [line for line in bench.site._control.queue() if line.name == bench.site.layout.job(KEY)]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def eventually(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.1)
+
+
+def node_of(line: Line) -> str:
+    """The machine of the bed on which a job runs."""
+    return f"c{line.nodes[-1]}"
+
+
+def begins_at_once(bed: SlurmBed, line: Line) -> None:
+    """A job that was put back into the queue is kept there for two minutes, of which the tests have none."""
+    bed.on("ctl", "scontrol", "update", f"JobId={line.id}", "StartTime=now")
+
+
+@contextmanager
+def stopped(bed: SlurmBed, service: str) -> Iterator[None]:
+    bed.on("ctl", "machine.sh", "stop", service)
+    try:
+        yield
+    finally:
+        bed.on("ctl", "machine.sh", "start", service)
+
+
+def assert_it_ran_well(bench: SlurmBench) -> None:
+    assert ended(bench, KEY).exit_code == 0
+    assert [(f.path, f.size) for f in collected(bench, KEY).outputs] == [("a.txt", 4)]
+    assert bench.times_started(KEY) == 1
+
+
+# --- daemons ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_controller_that_is_started_again_in_the_middle_of_a_run(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    start(bench, bench.argv("linger"))
+    runs(bench)
+    with stopped(fragile_bed, "slurmctld"):
+        time.sleep(bench.settings.poll_seconds)  # what was seen before is of before
+        assert see(bench).seen is Seen.UNREACHABLE
+        with pytest.raises(Unreachable):
+            bench.site.submit(spec_of(bench, "run-b.1", "greet", mounts=()), key_of("run-b.1"))
+        with pytest.raises(Unreachable):
+            bench.site.cancel(KEY, timedelta(0))
+    until(bench.site, KEY, lambda seen: seen.seen is Seen.RUNNING)
+    bench.site.release("run-b.1")
+    bench.site.cancel(KEY, timedelta(0))
+    ended(bench, KEY)
+    outcome = collected(bench, KEY)
+    assert (outcome.exit_code, outcome.limit) == (137, None)
+
+
+def test_a_job_that_ends_while_the_controller_is_away(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    start(bench)
+    runs(bench)
+    with stopped(fragile_bed, "slurmctld"):
+        bench.site.wait([KEY], timedelta(seconds=5))
+    assert_it_ran_well(bench)
+
+
+def test_a_job_that_ends_while_accounting_is_away(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    """It costs the figures that only accounting has, and they are there again afterwards."""
+    with stopped(fragile_bed, "slurmdbd"):
+        start(bench)
+        assert ended(bench, KEY).exit_code == 0
+        away = collected(bench, KEY)
+        nobody = key_of("run-nobody.1")
+        assert bench.site.observe([nobody])[nobody].seen is Seen.ABSENT  # nothing of it lies at the cluster, so accounting is not asked
+    eventually(lambda: "elapsed_seconds" in collected(bench, KEY).usage)
+    after = collected(bench, KEY)
+    assert away.outputs == after.outputs
+    assert "elapsed_seconds" not in away.usage
+    assert {name: away.usage[name] for name in ("wall_seconds", "memory_peak_bytes", "cpu_seconds")}.items() <= after.usage.items()
+
+
+def test_a_job_that_the_controller_has_forgotten(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    """Accounting knows it; and where accounting is away too, nothing is known of it."""
+    fragile_bed.on("ctl", "sed", "-i", "s/^MinJobAge=.*/MinJobAge=2/", "/etc/slurm/slurm.conf")
+    fragile_bed.on("ctl", "scontrol", "reconfigure")
+    try:
+        start(bench)
+        eventually(lambda: see(bench).seen is Seen.EXITED)
+        eventually(lambda: not [line for line in bench.site._control.queue() if line.name == bench.site.layout.job(KEY)], 120)
+        site = bench.again()
+        with stopped(fragile_bed, "slurmdbd"):
+            assert site.observe([KEY])[KEY].seen is Seen.UNREACHABLE
+        assert site.observe([KEY])[KEY].raw == "COMPLETED"
+        assert [f.path for f in collected(bench, KEY, site).outputs] == ["a.txt"]
+        assert not site.submit(spec_for(bench, SHORT), KEY).created
+    finally:
+        fragile_bed.on("ctl", "sed", "-i", "s/^MinJobAge=.*/MinJobAge=300/", "/etc/slurm/slurm.conf")
+        fragile_bed.on("ctl", "scontrol", "reconfigure")
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def killed(bed: SlurmBed, machine: str) -> Iterator[None]:
+    subprocess.run(["docker", "kill", f"{bed.name}-{machine}"], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["docker", "start", f"{bed.name}-{machine}"], check=True, capture_output=True)
+        eventually(lambda: set(bed.on("ctl", "sinfo", "--noheader", "--Node", "--partition=lab", "--format=%T").split()) == {"idle"}, 120)
+
+
+def test_a_node_that_dies_takes_its_job_with_it(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    """Slurm would begin it again on another; the lab does not let it, since the first may be running still."""
+    start(bench, bench.argv("linger"))
+    line = runs(bench)
+    with killed(fragile_bed, node_of(line)):
+        assert see(bench).seen is Seen.RUNNING  # as far as anybody knows
+        eventually(lambda: see(bench).seen is Seen.EXITED, 120)
+        for site in (bench.site, bench.again()):
+            with pytest.raises(PlatformFault, match="begun on a node that failed"):
+                collected(bench, KEY, site)
+    assert line_of(bench).state == "CANCELLED"
+    assert bench.site.logs(KEY, 0, 100) == b"here\n"  # once
+
+
+def test_a_node_that_dies_while_nobody_looks(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    """The second try finds the traces of the first, and ends at once."""
+    start(bench, bench.argv("linger"))
+    line = runs(bench)
+    with killed(fragile_bed, node_of(line)):
+        eventually(lambda: line_of(bench).restarts == 1, 120)
+        begins_at_once(fragile_bed, line)
+        eventually(lambda: line_of(bench).state == "FAILED")
+        assert (line_of(bench).restarts, line_of(bench).exit_code) == (1, 94)
+        with pytest.raises(PlatformFault, match="begun on a node that failed"):
+            collected(bench, KEY, bench.again())
+
+
+def test_a_job_that_makes_room_for_another_is_made_again(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+    settings = SlurmSettings(scratch=Path("/scratch"), partition="lab", qos="scavenge")
+    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.local(), NOWHERE, settings=settings)
+    try:
+        start(bench, memory=4 << 30)
+        line = runs(bench)
+        other = 'sbatch --parsable --qos=normal --partition=lab --mem=4G --nodelist="$1" --output=/dev/null --wrap "sleep 2"'
+        bench.shell.run(other, line.nodes)
+        until(bench.site, KEY, lambda seen: seen.seen is Seen.PENDING)
+        assert "back into the queue" in see(bench).advice
+        begun = time.monotonic()
+        bench.site.wait([KEY], timedelta(seconds=1))
+        assert time.monotonic() - begun > 0.9  # that it was ended is not heard as its end
+        begins_at_once(fragile_bed, line)
+        eventually(lambda: see(bench).seen is Seen.EXITED)
+        assert line_of(bench).restarts == 1
+        assert_it_ran_well(bench)
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize(("signal", "sentence"), [("KILL", "ended before its script did"), ("TERM", "told to end on node .*, and not by the lab")])
+def test_a_script_that_somebody_ends_on_its_node(bench: SlurmBench, fragile_bed: SlurmBed, signal: str, sentence: str) -> None:
+    start(bench, bench.argv("linger"))
+    line = runs(bench)
+    job = str(bench.site.layout.root / "jobs" / line.name)
+    script = 'for pid in $(pgrep --oldest --full "job.sh $1 inside"); do kill -s "$2" "$pid"; done'
+    fragile_bed.on(node_of(line), "bash", "-c", script, "x", job, signal)
+    ended(bench, KEY)
+    with pytest.raises(PlatformFault, match=sentence):
+        collected(bench, KEY)
+
+
+def test_an_operator_who_cancels_behind_the_labs_back(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    start(bench, bench.argv("linger"))
+    fragile_bed.on("ctl", "scancel", runs(bench).id)
+    ended(bench, KEY)
+    with pytest.raises(PlatformFault, match="somebody cancelled the job at the cluster, and it was not the lab"):
+        collected(bench, KEY)
+
+
+# --- submitted twice --------------------------------------------------------------------------------------------------
+
+
+class Deaf:
+    """A shell that runs what it is told, and the first time that jobs are submitted, does not hear the answer."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell, self.heard = shell, True
+
+    def run(self, script: str, *arguments: str, stdin: bytes | BinaryIO = b"", out: BinaryIO | None = None, timeout: float = 60.0) -> bytes:
+        answer = self.shell.run(script, *arguments, stdin=stdin, out=out, timeout=timeout)
+        if "sbatch" in arguments and self.heard:
+            self.heard = False
+            msg = "the connection was cut"
+            raise Unreachable(msg)
+        return answer
+
+
+def test_a_submission_whose_answer_was_not_heard(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+    bench = SlurmBench(tmp_path / "bench", *image, Deaf(fragile_bed.local()), NOWHERE)
+    try:
+        with pytest.raises(Unreachable):
+            start(bench)
+        assert see(bench).seen is not Seen.ABSENT
+        handle = bench.again().submit(spec_for(bench, SHORT), KEY)
+        assert not handle.created
+        assert handle.id == line_of(bench).id
+        assert_it_ran_well(bench)
+    finally:
+        bench.close()
+
+
+def test_two_jobs_of_one_name_run_once(bench: SlurmBench) -> None:
+    start(bench)
+    spec, name = spec_for(bench, SHORT), bench.site.layout.job(KEY)
+    second = bench.site._control.submit(bench.site._request(name, spec))
+    assert ended(bench, KEY).exit_code == 0
+    eventually(lambda: all(line.state in ("COMPLETED", "FAILED") for line in bench.site._control.queue() if line.name == name))
+    codes = {line.id: line.exit_code for line in bench.site._control.queue() if line.name == name}
+    assert sorted(code or 0 for code in codes.values()) == [0, 96]
+    assert second in codes
+    assert_it_ran_well(bench)
+
+
+def test_a_job_that_an_operator_puts_back_after_its_end_is_not_made_again(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    start(bench)
+    first = ended(bench, KEY)
+    fragile_bed.on("ctl", "scontrol", "requeue", line_of(bench).id)
+    eventually(lambda: line_of(bench).restarts == 1)
+    begins_at_once(fragile_bed, line_of(bench))
+    eventually(lambda: see(bench).seen is Seen.EXITED)
+    assert see(bench).started_at == first.started_at
+    assert [f.path for f in collected(bench, KEY).outputs] == ["a.txt"]
+
+
+# --- the scratch, and the way there -----------------------------------------------------------------------------------
+
+
+def test_a_full_scratch(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+    fragile_bed.on("login", "bash", "-c", "mkdir -p /small && mount -t tmpfs -o size=1g,mode=1777 small /small")
+    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.local(), NOWHERE, settings=SlurmSettings(scratch=Path("/small"), partition="lab"))
+    try:
+        bench.site.ensure_image(bench.image)
+        push(bench, KEY.attempt, b"data")
+        big = tmp_path / "big"
+        big.write_bytes(bytes(range(256)) * (32 << 10))
+        bench.shell.run("dd if=/dev/zero of=/small/filler bs=1M 2>/dev/null; truncate -s -4M /small/filler")
+        with pytest.raises(PlatformFault, match="No space left on device"):
+            bench.site.push(KEY.attempt, "hidden", {"big": big})
+        bench.shell.run("cat /dev/zero >>/small/filler 2>/dev/null || true")
+        with pytest.raises(PlatformFault, match="No space left on device"):
+            bench.site.submit(spec_for(bench, SHORT), KEY)
+        assert see(bench).seen is Seen.ABSENT
+        assert bench.site.owned() == set()
+        area = str(bench.site.layout.area(KEY.attempt, "hidden"))
+        assert bench.shell.run('[ -e "$1" ] || echo nothing', area) == b"nothing\n"
+        bench.shell.run("rm /small/filler")
+        bench.site.push(KEY.attempt, "hidden", {"big": big})
+        assert bench.shell.run('cat "$1/big"', area) == big.read_bytes()
+        assert bench.site.submit(spec_for(bench, SHORT), KEY).created
+    finally:
+        bench.close()
+        fragile_bed.on("login", "umount", "--lazy", "/small")
+
+
+def test_a_scratch_that_is_not_mounted_is_not_an_empty_one(bench: SlurmBench) -> None:
+    start(bench, bench.argv("linger"))
+    runs(bench)
+    root = str(bench.site.layout.root)
+    bench.shell.run('mv "$1" "$1.away"', root)
+    try:
+        for site in (bench.site, bench.again()):
+            assert site.observe([KEY])[KEY].seen in (Seen.UNREACHABLE, Seen.RUNNING)
+            with pytest.raises(Unreachable, match="not mounted, or was emptied"):
+                site.owned()
+            with pytest.raises(Unreachable, match="not mounted, or was emptied"):
+                site.release(KEY.attempt)
+        assert bench.again().observe([KEY])[KEY].seen is Seen.UNREACHABLE
+    finally:
+        bench.shell.run('mv "$1.away" "$1"', root)
+    assert see(bench).seen is Seen.RUNNING
+
+
+def test_an_image_that_was_removed_from_the_scratch_is_placed_again(bench: SlurmBench) -> None:
+    begin(bench, "run-a.1", "greet")
+    bench.shell.run('rm "$1"', str(bench.site.layout.image(bench.image)))
+    push(bench, KEY.attempt, b"data")
+    with pytest.raises(Unreachable, match="placed there again"):
+        bench.site.submit(spec_for(bench, SHORT), KEY)
+    assert bench.site.submit(spec_for(bench, SHORT), KEY).created
+    assert_it_ran_well(bench)
+
+
+def test_outputs_that_were_removed_from_the_scratch_are_not_none(bench: SlurmBench) -> None:
+    start(bench)
+    ended(bench, KEY)
+    bench.shell.run('rm "$1/outputs.tar"', str(bench.site.layout.left(KEY)))
+    with pytest.raises(PlatformFault, match="removed there before it could be fetched"):
+        collected(bench, KEY)
+
+
+def test_a_connection_that_is_cut_in_the_middle_of_a_file(
+    tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed, ssh_folder: Path
+) -> None:
+    """What had arrived is gone on from."""
+    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.ssh(ssh_folder), NOWHERE)
+    big = tmp_path / "big"
+    with big.open("wb") as out:
+        for n in range(512):
+            out.write(n.to_bytes(2) * (1 << 19))
+    size = big.stat().st_size
+    there = str(bench.site.layout.area(KEY.attempt, "hidden"))
+    failed: list[Exception] = []
+
+    def send() -> None:
+        try:
+            bench.site.push(KEY.attempt, "hidden", {"big": big})
+        except Unreachable as error:
+            failed.append(error)
+
+    def arrived() -> int:
+        said = fragile_bed.on("login", "bash", "-c", f"cat {there}.new.*/big 2>/dev/null | wc -c")
+        return int(said)
+
+    try:
+        _ = bench.site._tools
+        sender = threading.Thread(target=send)
+        sender.start()
+        eventually(lambda: arrived() > 8 << 20)
+        for pid in fragile_bed.on("login", "pgrep", "--uid", "lab", "sshd").split():
+            with suppress(AssertionError):  # one may take the other with it
+                fragile_bed.on("login", "kill", "-KILL", pid)
+        sender.join(60)
+        assert failed, "it was sent before it could be cut"
+        before = arrived()
+        assert 8 << 20 < before < size
+        bench.site.push(KEY.attempt, "hidden", {"big": big})
+        with big.open("rb") as sent:
+            digest = hashlib.file_digest(sent, "sha256").hexdigest()
+        assert fragile_bed.on("login", "sha256sum", f"{there}/big").split()[0] == digest
+    finally:
+        bench.close()
