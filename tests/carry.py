@@ -1,6 +1,6 @@
 """A worker process for tests: carries what is queued, and kills itself at the place it is told.
 
-python -m tests.carry HOME [PLACE]: PLACE is the name of a boundary of the engine; the process sends itself SIGKILL there.
+python -m tests.carry HOME SITE [PLACE]: PLACE is the name of a boundary of the engine; the process sends itself SIGKILL there.
 Every boundary that was passed is appended to HOME/boundaries.
 """
 
@@ -15,7 +15,7 @@ from livinglab.settings import Settings
 
 
 def main() -> None:
-    home, place = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
+    home, site, place = Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None
 
     def boundary(name: str) -> None:
         with (home / "boundaries").open("a") as file:
@@ -23,7 +23,7 @@ def main() -> None:
         if name == place:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    supervisor = open_supervisor(open_lab(Settings(home=home)), "docker", slots=1, boundary=boundary)
+    supervisor = open_supervisor(open_lab(Settings(home=home)), site, slots=1, boundary=boundary)
     supervisor.serve(lambda attempt: carry_inline(supervisor, attempt), until_idle=True)
 
 

@@ -54,9 +54,10 @@ def manifest(*entrypoint: str, **resources: float) -> dict[str, Any]:
             "entrypoint": list(entrypoint or ("python3", "/app/tiny.py")), "resources": {**limits, **resources}}  # fmt: skip
 
 
-def work(home: Path, place: str | None = None) -> int:
+def work(home: Path, place: str | None = None, site: str = "docker") -> int:
     """The exit code of a worker that carries what is queued, and kills itself at that place."""
-    return subprocess.run([sys.executable, "-m", "tests.carry", str(home), *([place] if place else [])], check=False, timeout=120).returncode
+    command = [sys.executable, "-m", "tests.carry", str(home), site, *([place] if place else [])]
+    return subprocess.run(command, check=False, timeout=120).returncode
 
 
 def starts(attempt: str, since: float) -> Counter[str]:
@@ -115,8 +116,8 @@ def assert_a_kill_changes_nothing(
         starts: how often each container of an attempt was started since then, by the site's own record.
     """
     begun, run, home = time.time(), parties.request(plan), parties.lab.settings.home
-    assert work(home, place) == -signal.SIGKILL
-    assert work(home) == 0
+    assert work(home, place, parties.site) == -signal.SIGKILL
+    assert work(home, site=parties.site) == 0
     ended, attempts = parties.lab.runs.get(parties.authority, run.id)
     assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
     assert starts(attempts[0].id, begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in roles})
