@@ -82,8 +82,6 @@ def test_the_examples_of_what_is_sent_would_be_taken() -> None:
         model.model_validate(example)
 
 
-# Threads that others' clients leave running draw from `random` meanwhile, and Hypothesis takes that for a strategy's doing.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_whatever_is_sent_the_document_is_kept(lab: Lab, startup: Any, mode: str) -> None:
