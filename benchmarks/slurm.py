@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from livinglab.domain.run import JobKey
 from livinglab.ports import Seen
+from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.shell import Shell
 from livinglab.testing.bench import OUT, collected, key_of, push, spec_of
 from tests.contract.benches import SlurmBench, python_image
@@ -101,13 +102,15 @@ class Emulated:
     """A cluster that answers squeue with so many jobs of ours, all waiting, and says that each has its folder."""
 
     def __init__(self, names: list[str]) -> None:
-        self.lines = "".join(f"{n}|{name}|PENDING||0|0|2026-01-01T00:00:00|N/A|N/A|Priority|\n" for n, name in enumerate(names, 1)).encode()
+        self.lines = "".join(f"{n}|PENDING||0|0|2026-01-01T00:00:00|N/A|N/A|Priority|{name}|\n" for n, name in enumerate(names, 1)).encode()
         self.asked = 0
 
     def run(self, script: str, *arguments: str, stdin: bytes | BinaryIO = b"", out: BinaryIO | None = None, timeout: float = 60) -> bytes:  # noqa: ARG002
         self.asked += 1
         if "squeue" in arguments:
             return self.lines
+        if "sacct" in arguments:
+            return b""
         names = stdin.decode().split() if isinstance(stdin, bytes) else []
         return "".join(f"{name}\tthere\t1\n" for name in names).encode()
 
@@ -116,8 +119,8 @@ def cycles(bench: SlurmBench) -> None:
     for count in COUNTS:
         keys = [JobKey(attempt=f"run-{n}.1", role="pilot") for n in range(count)]
         emulated = Emulated([bench.site.layout.job(key) for key in keys])
-        site = bench._site("work", emulated)
-        assert all(o.seen is Seen.PENDING for o in site.observe(keys).values())  # their folders are seen once
+        site = bench._site("work", emulated, CommandControl(emulated, bench.site.settings))
+        assert all((o.seen, o.raw) == (Seen.PENDING, "PENDING") for o in site.observe(keys).values())  # their folders are seen once
         time.sleep(POLL * 2)
         emulated.asked, begun = 0, time.perf_counter()
         site.observe(keys)
