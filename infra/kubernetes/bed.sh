@@ -72,7 +72,9 @@ start() {
     machine ctl ctl --network-alias registry --tmpfs /var/lib/etcd
     for number in $NODES; do machine "n$number" node "${GRANTS[@]}"; done
     until_true 30 on ctl test -e /etc/bed/keys/complete || started_not ctl "the control plane made no keys"
-    for number in $NODES; do on ctl machine.sh identity "n$number" | on "n$number" tar -C /etc/bed/keys -x; done # the kubelets start while the API server does
+    for number in $NODES; do # the kubelets start while the API server does
+        on ctl machine.sh identity "n$number" | on "n$number" sh -c 'tar -C /etc/bed/keys -x && touch /etc/bed/keys/complete'
+    done
     until_true 90 on ctl test -e /run/ready || started_not ctl "the control plane did not start"
     until_true 90 nodes_ready || started_not n1 "the nodes are not ready"
     mkdir -p "$STATE"

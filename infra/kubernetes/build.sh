@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The programs of a Kubernetes server, built once from Debian's source without a network, and kept: prints the folder that has them.
+# The programs of a Kubernetes server, built once from Debian's source without a network, and kept: prints the folder that has them
+# (`build.sh where`: that will have them).
 # A build that is cut off leaves what it has compiled so far, for the next one, and nothing that could be taken for a result.
 . "$(dirname "$0")/../lib.sh"
 
@@ -56,9 +57,10 @@ build() {
 
 case "${1:-}" in
 archive) make_root "$2" ;;
+where) printf '%s\n' "$TARGET" ;;
 "")
     with_lock "$CACHE/kubernetes-build.lock" build
     printf '%s\n' "$TARGET"
     ;;
-*) die "usage: build.sh" ;;
+*) die "usage: build.sh [where]" ;;
 esac

@@ -134,7 +134,8 @@ start() {
         ;;
     kube-controller-manager)
         launch kube-controller-manager /opt/kubernetes/kube-controller-manager --kubeconfig=$KEYS/controllers.kubeconfig --use-service-account-credentials \
-            --service-account-private-key-file=$KEYS/accounts.key --root-ca-file=$KEYS/ca.crt --leader-elect=false --node-monitor-period=2s --node-monitor-grace-period=12s
+            --service-account-private-key-file=$KEYS/accounts.key --root-ca-file=$KEYS/ca.crt --leader-elect=false --node-monitor-period=2s --node-monitor-grace-period=12s \
+            --pvclaimbinder-sync-period=1s
         ;;
     kube-scheduler) launch kube-scheduler /opt/kubernetes/kube-scheduler --kubeconfig=$KEYS/scheduler.kubeconfig --leader-elect=false ;;
     registry)
@@ -193,7 +194,7 @@ be() {
         start containerd
         ctr -n k8s.io images import /etc/bed/pause.tar
         make_routes
-        until_true 60 test -e $KEYS/kubelet.kubeconfig
+        until_true 60 test -e $KEYS/complete
         start kubelet
         ;;
     esac
