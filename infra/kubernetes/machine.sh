@@ -5,7 +5,7 @@
 set -euo pipefail
 
 KEYS=/etc/bed/keys
-SERVER=https://ctl:6443
+CTL=ctl
 CONTROLLERS=(/sys/fs/cgroup/{cpu,cpuacct,cpuset,memory,devices,freezer,blkio,pids,systemd})
 
 until_true() { # seconds, command…
@@ -29,12 +29,12 @@ certificate() {
             -extfile <(printf 'extendedKeyUsage=%s\nkeyUsage=digitalSignature\n%s\n' "$usage" "${4:+subjectAltName=$4}") 2>/dev/null
 }
 
-# kubeconfig FOLDER NAME [SERVER] — what a client with that certificate needs.
+# kubeconfig FOLDER NAME [ADDRESS] — what a client with that certificate needs.
 kubeconfig() {
     cat >"$1/$2.kubeconfig" <<END
 {apiVersion: v1, kind: Config, current-context: bed,
  contexts: [{name: bed, context: {cluster: bed, user: $2}}],
- clusters: [{name: bed, cluster: {server: "${3:-$SERVER}", certificate-authority-data: $(base64 -w0 $KEYS/ca.crt)}}],
+ clusters: [{name: bed, cluster: {server: "https://${3:-$CTL}:6443", certificate-authority-data: $(base64 -w0 $KEYS/ca.crt)}}],
  users: [{name: $2, user: {client-certificate-data: $(base64 -w0 "$1/$2.crt"), client-key-data: $(base64 -w0 "$1/$2.key")}}]}
 END
 }
@@ -53,7 +53,7 @@ keys() {
     certificate $KEYS scheduler /CN=system:kube-scheduler
     kubeconfig $KEYS controllers
     kubeconfig $KEYS scheduler
-    kubeconfig $KEYS admin "https://$address:6443"
+    kubeconfig $KEYS admin "$address"
     head -c 16 /dev/urandom | base64 | tr -d '/+=\n' >$KEYS/registry.password
     printf 'lab:%s\n' "$(mkpasswd --method=bcrypt --stdin <$KEYS/registry.password)" >$KEYS/htpasswd
     touch $KEYS/complete
@@ -126,7 +126,7 @@ start() {
         launch kube-apiserver /opt/kubernetes/kube-apiserver --etcd-servers=http://127.0.0.1:2379 --secure-port=6443 --client-ca-file=$KEYS/ca.crt \
             --tls-cert-file=$KEYS/apiserver.crt --tls-private-key-file=$KEYS/apiserver.key --authorization-mode=Node,RBAC \
             --enable-admission-plugins=NodeRestriction --service-cluster-ip-range=10.96.0.0/16 \
-            --service-account-issuer=https://kubernetes.default.svc --service-account-key-file=$KEYS/accounts.key --service-account-signing-key-file=$KEYS/accounts.key \
+            --service-account-issuer=bed --service-account-key-file=$KEYS/accounts.key --service-account-signing-key-file=$KEYS/accounts.key \
             --kubelet-client-certificate=$KEYS/admin.crt --kubelet-client-key=$KEYS/admin.key --kubelet-certificate-authority=$KEYS/ca.crt \
             --kubelet-preferred-address-types=Hostname --default-not-ready-toleration-seconds=5 --default-unreachable-toleration-seconds=5 \
             --audit-policy-file=/etc/bed/audit.yaml --audit-log-path=/var/log/audit.log
