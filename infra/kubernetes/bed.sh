@@ -77,9 +77,14 @@ start() {
     done
     until_true 90 on ctl test -e /run/ready || started_not ctl "the control plane did not start"
     until_true 90 nodes_ready || started_not n1 "the nodes are not ready"
+    umask 077
+    tell
+}
+
+# What a client needs to know.
+tell() {
     mkdir -p "$STATE"
     on ctl cat /etc/bed/keys/admin.kubeconfig >"$STATE/kubeconfig"
-    chmod 600 "$STATE/kubeconfig"
     on ctl cat /etc/bed/keys/ca.crt >"$STATE/ca.crt"
     printf 'BED=%s\nKUBECONFIG=%s\nREGISTRY_URL=https://%s:5000\nREGISTRY_PASSWORD=%s\n' "$BED" "$STATE/kubeconfig" "$(address ctl)" "$(on ctl cat /etc/bed/keys/registry.password)" >"$STATE/bed.env"
 }
@@ -122,13 +127,14 @@ status() {
 
 load() {
     local number
+    [ -r "${1:-}" ] || die "'${1:-}' is no archive that can be read; usage: bed.sh load ARCHIVE"
     for number in $NODES; do on "n$number" ctr --namespace k8s.io images import - <"$1" >/dev/null; done
 }
 
 case "${1:-}" in
 up | down) with_lock "$CACHE/$BED.lock" "$1" ;;
 status) status ;;
-load) load "${2:?usage: bed.sh load ARCHIVE}" ;;
+load) load "${2:-}" ;;
 archive) debian_root "$2" "$SUITE" "$PACKAGES" ;;
 *) die "usage: bed.sh up|down|status|load ARCHIVE" ;;
 esac

@@ -25,7 +25,7 @@ certificate() {
     key "$1/$2.key"
     if [ -n "${4:-}" ]; then usage="clientAuth,serverAuth"; fi
     openssl req -new -key "$1/$2.key" -subj "$3" |
-        openssl x509 -req -CA $KEYS/ca.crt -CAkey $KEYS/ca.key -days 30 -out "$1/$2.crt" \
+        openssl x509 -req -CA $KEYS/ca.crt -CAkey $KEYS/ca.key -days 365 -out "$1/$2.crt" \
             -extfile <(printf 'extendedKeyUsage=%s\nkeyUsage=digitalSignature\n%s\n' "$usage" "${4:+subjectAltName=$4}") 2>/dev/null
 }
 
@@ -44,7 +44,7 @@ keys() {
     local address
     address="$(hostname -i)"
     key $KEYS/ca.key
-    openssl req -x509 -new -key $KEYS/ca.key -subj /CN=bed -days 30 -out $KEYS/ca.crt
+    openssl req -x509 -new -key $KEYS/ca.key -subj /CN=bed -days 365 -out $KEYS/ca.crt
     key $KEYS/accounts.key
     certificate $KEYS apiserver /O=bed/CN=apiserver "DNS:ctl,DNS:kubernetes.default.svc,IP:$address,IP:10.96.0.1,IP:127.0.0.1"
     certificate $KEYS registry /O=bed/CN=registry "DNS:registry,IP:$address"
@@ -161,6 +161,8 @@ processes() {
     pgrep -f "^([^ ]*/)?$program( |\$)"
 }
 
+gone() { ! processes "$1"; }
+
 signal() { # signal, service
     local found
     found="$(processes "$2")" || return 0
@@ -168,9 +170,9 @@ signal() { # signal, service
     kill "-$1" $found
 }
 
-stop() {
+stop() { # service, [signal]
     signal "${2:-TERM}" "$1"
-    until_true 30 bash -c "! $(declare -f processes); ! processes $1"
+    until_true 30 gone "$1"
 }
 
 be() {

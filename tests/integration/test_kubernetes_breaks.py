@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -119,17 +118,3 @@ def test_a_drained_node_gives_its_pods_up_and_takes_no_more(namespace: Namespace
         assert another.status.phase == "Pending"
     finally:
         core.patch_node("n2", {"spec": {"unschedulable": False}})
-
-
-def test_a_bed_that_is_taken_down_leaves_no_control_group(fragile_kubernetes: KubernetesBed) -> None:
-    """Run last: the fixture takes the bed down again, which is nothing then."""
-    import os
-    import subprocess
-
-    from tests.fixtures.available import ROOT
-
-    groups = list(Path("/sys/fs/cgroup").glob(f"*/{fragile_kubernetes.name}-n*"))
-    assert groups
-    environment = os.environ | {"LIVINGLAB_KUBERNETES_BED": fragile_kubernetes.name}
-    subprocess.run([ROOT / "infra" / "kubernetes" / "bed.sh", "down"], env=environment, check=True, timeout=120)
-    assert not list(Path("/sys/fs/cgroup").glob(f"*/{fragile_kubernetes.name}-n*"))

@@ -190,7 +190,10 @@ def test_a_script_parses(script: Path) -> None:
     subprocess.run(["bash", "-n", ROOT / script], check=True)
 
 
-@pytest.mark.parametrize("script", ["engine.sh", "services.sh", "images/base.sh", "images/build.sh", "images/all.sh", "slurm/bed.sh"])
+@pytest.mark.parametrize(
+    "script",
+    ["engine.sh", "services.sh", "images/base.sh", "images/build.sh", "images/all.sh", "kubernetes/bed.sh", "kubernetes/build.sh", "slurm/bed.sh"],
+)
 def test_a_misused_script_says_how_it_is_used(script: str) -> None:
     asked = subprocess.run([ROOT / "infra" / script, "--nonsense"], capture_output=True, text=True, check=False, timeout=60)
     assert asked.returncode == 1
