@@ -99,6 +99,22 @@ def test_a_node_whose_kubelet_is_dead_is_lost_and_comes_back(namespace: Namespac
     eventually(lambda: is_ready(namespace, "n2") == "True")
 
 
+def test_a_node_that_crashes_loses_its_pods_and_takes_new_ones_when_it_is_back(namespace: Namespace, image: str) -> None:
+    from kubernetes.client import CoreV1Api
+
+    runs(namespace, "crashed", image, "n2")
+    before = namespace.pod("crashed", lambda _: True).metadata.name
+    namespace.bed.crash("n2")
+    try:
+        eventually(lambda: is_ready(namespace, "n2") == "Unknown")
+    finally:
+        namespace.bed.boot("n2")
+    eventually(lambda: is_ready(namespace, "n2") == "True")
+    eventually(lambda: before not in {pod.metadata.name for pod in CoreV1Api(namespace.client).list_namespaced_pod(namespace.name).items})
+    namespace.run("later", image, "python3", "-c", "print('here')", node="n2")
+    assert namespace.said("later") == "here\n"
+
+
 def test_a_drained_node_gives_its_pods_up_and_takes_no_more(namespace: Namespace, image: str) -> None:
     """A Job of this release counts only the failed pods that it sees: after an eviction it begins another, whatever its `backoffLimit`."""
     from kubernetes.client import CoreV1Api
