@@ -13,7 +13,7 @@ ARCHIVE="$CACHE/kubernetes-build-$VERSION.tar"
 NAME=livinglab-kubernetes-build
 SELF="$ROOT/infra/kubernetes/build.sh"
 
-# A root with the compiler and the source, whose signature and digests apt has checked.
+# A root with the compiler and the source, whose digests apt has held against the archive's signed index.
 make_root() { # archive
     debian_root "$1" "$SUITE" "$PACKAGES" \
         --customize-hook="mkdir \"\$1/src\" && cd \"\$1/src\" && APT_CONFIG=\"\$MMDEBSTRAP_APT_CONFIG\" apt-get source --download-only kubernetes='$VERSION'"
@@ -40,9 +40,9 @@ build() {
     say "Kubernetes $VERSION is built from Debian's source, once: about 7 minutes on two cores that have nothing else to do; its log is $log"
     mkdir -p "$RUN/log"
     if [ ! -s "$ARCHIVE" ]; then step "compiler and source" as_root env LIVINGLAB_CACHE="$CACHE" "$SELF" archive "$ARCHIVE"; fi
-    docker image inspect "$NAME:$SUITE" >/dev/null 2>&1 || docker import "$ARCHIVE" "$NAME:$SUITE" >/dev/null
+    if [ "$(image_label "$NAME" livinglab.content)" != "$VERSION" ]; then docker import --change "LABEL livinglab.content=$VERSION" "$ARCHIVE" "$NAME" >/dev/null; fi
     docker rm --force "$NAME" >/dev/null 2>&1 || true # of a build that was cut off
-    docker create --name "$NAME" --network none --cpu-shares 512 --volume "$NAME:/cache" "$NAME:$SUITE" bash -euc "$(declare -f compile); compile ${PROGRAMS[*]}" >/dev/null
+    docker create --name "$NAME" --network none --cpu-shares 512 --volume "$NAME:/cache" "$NAME" bash -euc "$(declare -f compile); compile ${PROGRAMS[*]}" >/dev/null
     trap 'docker rm --force "$NAME" >/dev/null 2>&1' EXIT
     docker start --attach "$NAME" 2>&1 | tee "$log" | progress >&2 || { tail -n 40 "$log" >&2; die "Kubernetes was not built."; }
     rm -rf "$TARGET.new"
@@ -50,7 +50,7 @@ build() {
     mv "$TARGET.new" "$TARGET"
     docker rm --force "$NAME" >/dev/null
     docker volume rm "$NAME" >/dev/null
-    docker image rm "$NAME:$SUITE" >/dev/null
+    docker image rm "$NAME" >/dev/null
     rm -f "$ARCHIVE"
     say "Kubernetes: built in $(seconds_since "$begun") s"
 }
