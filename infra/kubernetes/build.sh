@@ -31,7 +31,7 @@ compile() { # programs…
 }
 
 # One line per 200 of the packages that the compiler names.
-progress() { awk '/^[a-z0-9.-]+\/[^ ]*$/ && ++n % 200 == 0 { print "livinglab: Kubernetes: " n " of about 2,300 packages compiled"; fflush() }'; }
+progress() { awk '/^[a-z0-9.-]+\/[^ ]*$/ && ++n % 200 == 0 { print "livinglab: Kubernetes: " n " of about 2,200 packages compiled"; fflush() }'; }
 
 build() {
     local log="$RUN/log/kubernetes-build.log" begun="$EPOCHREALTIME"
