@@ -225,12 +225,13 @@ def check_site(lab: Lab, name: str, progress: "Callable[[str], None]") -> "SiteR
     from livinglab.services.sitecheck import SiteCheck
     from livinglab.sites.attest import attest
 
-    site = open_site(lab, name)
+    record = lab.sites.get(name)
+    site = site_of(lab.settings, record, lab.artifacts, lab.clock)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "probe.tar"
         program_image(lab.settings.launcher_path, "probe", archive)
         image = ingest(archive, lab.artifacts).digest
-    profile = IsolationProfile(witnesses=lab.sites.get(name).offer.witnesses)
+    profile = IsolationProfile(witnesses=record.offer.witnesses)
     return SiteCheck(site=site, image=image, attest=attest, profile=profile).check(secrets.token_hex(16), progress)
 
 

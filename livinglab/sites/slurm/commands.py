@@ -26,10 +26,10 @@ _UNKNOWN = float(1 << 62)
 
 def sbatch(settings: SlurmSettings, request: Request) -> list[str]:
     """Argv; the script goes to standard input. `NIL`: nothing of the submitter's environment goes along, and none is loaded."""
-    command = [*_CLEAN, "sbatch", "--parsable", f"--job-name={request.name}", "--export=NIL", "--chdir=/", "--input=/dev/null",
-    "--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1",
-               f"--cpus-per-task={request.cores}", f"--mem={request.mebibytes}M",
-               f"--time={request.minutes}", "--requeue", f"--nice={nice(request.priority)}"]  # fmt: skip
+    command = [*_CLEAN, "sbatch", "--parsable", f"--job-name={request.name}", "--export=NIL", "--chdir=/",
+               "--input=/dev/null", "--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1",
+               f"--cpus-per-task={request.cores}", f"--mem={request.mebibytes}M", f"--time={request.minutes}",
+               "--requeue", f"--nice={nice(request.priority)}"]  # fmt: skip
     place = ((name, getattr(settings, name)) for name in ("partition", "account", "qos", "constraint", "reservation"))
     command += [f"--{name}={value}" for name, value in place if value]
     if request.gpus:

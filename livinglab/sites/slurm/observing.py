@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from livinglab.domain.run import JobKey
 from livinglab.ports import Limit, Observation, Seen
 from livinglab.sites.slurm.control import Line
-from livinglab.sites.slurm.states import Phase, advice, phase_of
+from livinglab.sites.slurm.states import Phase, advice, lives, phase_of
 
 NOT_OURS, BROKEN, LOST = 96, 95, 94
 """The script's own exit codes: another job had the claim; the node cannot do what the lab needs; an earlier try is lost."""
@@ -60,7 +60,7 @@ def the_line(lines: Iterable[Line], facts: Facts) -> Line | None:
     lines = sorted(lines, key=lambda line: (line.submitted or datetime.min.replace(tzinfo=UTC), int(line.id)))
     claimed = [line for line in lines if line.id == facts.get("claim")]
     others = [line for line in lines if line.exit_code != NOT_OURS] or lines
-    alive = [line for line in others if phase_of(line.state) in (Phase.RUNNING, Phase.WAITING)]
+    alive = [line for line in others if lives(line.state)]
     return (claimed or alive or others or [None])[-1]  # type: ignore[list-item]
 
 

@@ -23,8 +23,6 @@ class Snapshot:
         self._lock = threading.Lock()
         self._taken = float("-inf")
         self._lines: dict[str, list[Line]] = {}
-        self.queries = 0
-        """How often the scheduler was asked."""
 
     def look(self, *, fresh: bool = False) -> dict[str, list[Line]]:
         """Lines by name. `fresh`: taken after this call, for whoever is about to decide something by what is *not* there."""
@@ -35,7 +33,6 @@ class Snapshot:
                 lines: dict[str, list[Line]] = {}
                 for line in self._ask():
                     lines.setdefault(line.name, []).append(line)
-                self.queries += 1
                 self._lines, self._taken = lines, begun
             return self._lines
 
@@ -91,14 +88,10 @@ class Ends:
                     return
                 known = "".join(f"{name}\n" for name in self._ended).encode()
             try:
-                new = (
-                    self._shell.run(_LISTEN, str(self._root), str(self._LISTEN_SECONDS), stdin=known, timeout=self._LISTEN_SECONDS + 30)
-                    .decode()
-                    .split()
-                )
+                said = self._shell.run(_LISTEN, str(self._root), str(self._LISTEN_SECONDS), stdin=known, timeout=self._LISTEN_SECONDS + 30)
             except LivingLabError:
                 time.sleep(self._BACK_OFF)  # whoever waits observes meanwhile, and hears of it there
                 continue
             with self._changed:
-                self._ended.update(new)
+                self._ended.update(said.decode().split())
                 self._changed.notify_all()

@@ -21,10 +21,10 @@ from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.layout import Layout
 from livinglab.sites.slurm.sharing import Ends, Snapshot
 from livinglab.sites.slurm.shell import Failed
-from livinglab.sites.slurm.states import Phase, phase_of
+from livinglab.sites.slurm.states import Phase, lives, phase_of
 from livinglab.sites.slurm.tools import place_tools
-from livinglab.sites.slurm.transfer import place
-from livinglab.sites.staging import ROLES, Staging
+from livinglab.sites.slurm.transfer import packed, place
+from livinglab.sites.staging import ROLES, Staging, dataset_in
 
 _PLACE = r"""
 umask 077
@@ -69,11 +69,11 @@ class SlurmSite:
         self.settings, self._shell, self._control = cluster.settings, cluster.shell, cluster.control
         self._staging = Staging(root)
         self.layout = Layout(PurePosixPath(self.settings.scratch), instance, self._lab())
-        self._images = SlurmImages(cluster, self.layout, images, self._staging)
         self._tools_at: PurePosixPath | None = None
         self._datasets: set[str] = set()
         """Digests of those that were placed at the cluster."""
         self._queue = Snapshot(self._control.queue, self.settings.poll_seconds)
+        self._images = SlurmImages(cluster, self.layout, images, self._staging, self._queue)
         self._collector = Collector(cluster, self.layout)
         self._ends = Ends(self._shell, self.layout.root)
         self._leaders: dict[str, str] = {}
@@ -91,11 +91,11 @@ class SlurmSite:
 
     @property
     def _tools(self) -> PurePosixPath:
-        with self._staging.locked("tools"):
-            if self._tools_at is None:
+        if self._tools_at is None:
+            with self._staging.locked("tools"):
                 self._tools_at = place_tools(self._shell, self.layout.root, self.launcher)
                 (self._staging.root / "placed").touch()
-            return self._tools_at
+        return self._tools_at
 
     def _there(self, script: str, *arguments: str, stdin: bytes = b"") -> bytes | None:
         """Run a script that is given the lab's folder; None where there never was one. One that is gone is not taken for an empty one."""
@@ -118,10 +118,7 @@ class SlurmSite:
 
     def has_dataset(self, digest: str) -> bool:
         """See the port. The vault is the worker's; what a job needs of it is placed at the cluster before the job is submitted."""
-        return self._dataset(digest).is_dir()
-
-    def _dataset(self, digest: str) -> Path:
-        return self.vault / digest.removeprefix("sha256:")
+        return dataset_in(self.vault, digest).is_dir()
 
     def push(self, attempt: str, area: Area, files: Mapping[str, Path]) -> None:
         """See the port."""
@@ -131,7 +128,7 @@ class SlurmSite:
 
     def _place_datasets(self, spec: JobSpec) -> None:
         for digest in {m.dataset for c in spec.containers for m in c.mounts if m.dataset} - self._datasets:
-            source = self._dataset(digest)
+            source = dataset_in(self.vault, digest)
             if not source.is_dir():
                 msg = f"dataset {digest} is not in the vault of site {self.name}."
                 raise PlatformFault(msg)
@@ -145,8 +142,8 @@ class SlurmSite:
         """See the port. Slurm has no idempotency key, so the job's folder and name are one; and should a job be submitted twice all
         the same, it runs once: `job.sh` has the second one end at once.
         """  # noqa: D205
-        if spec.containers[0].role != key.role or spec.attempt != key.attempt:
-            msg = f"a job is submitted under the key of its first container, not under {key}."
+        if spec.keys[0] != key:
+            msg = f"a job is submitted under the key of its first container, {spec.keys[0]}, not {key}."
             raise Invalid(msg)
         name = self.layout.job(key)
         with self._staging.locked(f"attempt-{spec.attempt}"):
@@ -166,8 +163,8 @@ class SlurmSite:
         self._place_datasets(spec)
         sources = [f"../{path.relative_to(self.layout.root)}" for path in laid.sources_of(self.layout, spec)]
         files = laid.job_files(self.layout, self.settings, spec, self._tools)
-        arguments = (name, secrets.token_hex(4), str(len(sources)), *sources, *self._names_of(spec)[1:])
-        answer = self._shell.run(_PLACE, str(self.layout.root), *arguments, stdin=laid.packed(files)).decode()
+        arguments = (name, secrets.token_hex(4), str(len(sources)), *sources, *map(self.layout.job, spec.keys[1:]))
+        answer = self._shell.run(_PLACE, str(self.layout.root), *arguments, stdin=packed(files)).decode()
         if answer.startswith("no "):
             self._refuse_missing(spec, self.layout.root / answer.removeprefix("no ../").rstrip("\n"))
         fresh, digest, *id_ = answer.split()
@@ -202,9 +199,6 @@ class SlurmSite:
         except (Unreachable, Failed) as error:
             return {key: Observation(key=key, seen=Seen.UNREACHABLE, reason=error.message, at=now) for key in keys}
 
-    def _names_of(self, spec: JobSpec) -> list[str]:
-        return [self.layout.job(JobKey(attempt=spec.attempt, role=c.role)) for c in spec.containers]
-
     def _jobs(self, keys: Collection[JobKey]) -> dict[JobKey, tuple[Line | None, observing.Facts]]:
         """Each container's job as the scheduler has it, and what lies in its folder.
 
@@ -215,7 +209,7 @@ class SlurmSite:
         self._leaders |= {name: found.get("leader", name) for name, found in facts.items()}
         leaders = {self._leaders[name] for name in names.values() if name in self._leaders}
         lines = self._lines_of(leaders)
-        alive = {name for name in leaders if [_lives(line) for line in lines.get(name, ())] == [True]}
+        alive = {name for name in leaders if [lives(line.state) for line in lines.get(name, ())] == [True]}
         self._end_what_was_lost({name: lines[name][0] for name in alive})
         facts |= self._facts({name for name in names.values() if name not in facts and self._leaders.get(name, name) not in alive})
         known: dict[JobKey, tuple[Line | None, observing.Facts]] = {}
@@ -230,7 +224,7 @@ class SlurmSite:
         queue = self._queue.look(fresh=fresh)
         found = {name: list(queue[name]) for name in names if name in queue}
         for line in self._control.accounted(names - found.keys()) if names - found.keys() else ():
-            if not _lives(line):
+            if not lives(line.state):
                 found.setdefault(line.name, []).append(line)
         return found
 
@@ -304,7 +298,7 @@ class SlurmSite:
         names = [self.layout.job(JobKey(attempt=attempt, role=role)) for role in ROLES]
         there = self._facts(set(names))
         lines = self._queue.look(fresh=True) if there else {}
-        self._control.cancel([name for name in names if any(map(_lives, lines.get(name, ())))])
+        self._control.cancel([name for name in names if any(lives(line.state) for line in lines.get(name, ()))])
         self._there(_RELEASE, str(self.layout.attempt(attempt)), *names)
         for name in names:
             self._leaders.pop(name, None)
@@ -345,7 +339,3 @@ class SlurmSite:
         _ = self._tools
         login = self._shell.run(demands.LOOK, str(self.layout.root), str(self.settings.apptainer)).decode(errors="replace")
         return (*demands.of_scheduler(self._control.config()), *demands.of_login(login))
-
-
-def _lives(line: Line) -> bool:
-    return phase_of(line.state) in (Phase.WAITING, Phase.RUNNING)
