@@ -61,6 +61,9 @@ class SlurmSettings(Frozen):
     apptainer: Path = Path("/usr/bin/apptainer")
     build: Literal["login", "job"] = "login"
     """Where images are built: on the login node, or in a job where the site does not allow that."""
+    array_size: int = Field(default=100, ge=1, le=1_000)
+    """Jobs that are alike and are submitted by commands at the same time are one job array, of so many tasks at most; 1 for none.
+    The cluster's `MaxArraySize` must not be less."""
     poll_seconds: float = Field(default=0.25, ge=0.05, le=60)
 
     @field_validator("scratch", "apptainer")

@@ -31,9 +31,10 @@ broken() {
 
 # A job that was submitted twice runs once: the link is made by whoever comes first, and by it again after a requeue.
 claim() {
-    printf '%s\n' "$SLURM_JOB_ID" >"$JOB/claim.$SLURM_JOB_ID" && ln "$JOB/claim.$SLURM_JOB_ID" "$JOB/claim" 2>/dev/null
-    rm -f "$JOB/claim.$SLURM_JOB_ID"
-    [ "$(cat "$JOB/claim")" = "$SLURM_JOB_ID" ] || exit "$NOT_OURS"
+    local id="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    printf '%s\n' "$id" >"$JOB/claim.$id" && ln "$JOB/claim.$id" "$JOB/claim" 2>/dev/null
+    rm -f "$JOB/claim.$id"
+    [ "$(cat "$JOB/claim")" = "$id" ] || exit "$NOT_OURS"
     if [ -e "$JOB/cancelled" ]; then exit "$NOT_OURS"; fi
     if [ -e "$JOB/lost" ]; then exit "$LOST"; fi
 }
