@@ -20,7 +20,7 @@ from livinglab.sites.slurm.shell import Failed, local_shell
 from livinglab.sites.slurm.site import SlurmSite
 from livinglab.testing.bench import OUT, collected, ended, key_of, push, spec_of
 from tests.contract.benches import SlurmBench, python_image
-from tests.fixtures.slurm import SlurmBed
+from tests.fixtures.slurm import SlurmBed, busy
 from tests.hostile import spec_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -96,7 +96,7 @@ def together(site: SlurmSite, these: Collection[JobSpec]) -> list[Handle | Excep
         site.push(spec.attempt, "inputs", {})
     submissions = site._submissions
     with ThreadPoolExecutor(len(these)) as pool:
-        with submissions._turn:
+        with busy(submissions):
             answers = [pool.submit(submit, spec) for spec in these]
             end = time.monotonic() + 60
             while len(submissions._waiting) < len(these) and not all(a.done() for a in answers):

@@ -26,19 +26,26 @@ cd "$1/jobs" || exit
 new="$1/jobs/new.$2"
 trap 'rm -rf "$new"' EXIT
 mkdir "$new" && tar --extract --no-same-owner --directory "$new" || exit
+mv "$new/these" "$new.these" && exec <"$new.these" && rm -f "$new.these" || exit
+fresh=() old=() jobs=()
 while IFS='|' read -r job needed partners; do
     for source in $needed; do [ -e "$source" ] || { printf '%s\tmissing\t%s\n' "$job" "$source"; continue 2; }; done
-    fresh=0
-    if [ ! -d "$job" ]; then
-        mv -T "$new/$job" "$job" 2>/dev/null && fresh=1
-        for partner in $partners; do ln -sfn "$job" "$partner"; done
-    else
-        touch "$job" # it is about to be submitted again, and young
-    fi
-    printf '%s\t%s' "$job" "$fresh"
-    for file in spec claim slurm; do printf '\t%s' "$(cat "$job/$file" 2>/dev/null | tr '\n' ' ')"; done
-    printf '\n'
-done <"$new/these"
+    jobs+=("$job|$partners")
+    if [ -d "$job" ]; then old+=("$job"); else fresh+=("$new/$job"); fi
+done
+# One command for all of them, since starting it takes longer than what it does. Another that came between is left as it is.
+[ "${#fresh[@]}" = 0 ] || mv --no-clobber --target-directory=. "${fresh[@]}" 2>/dev/null
+[ "${#old[@]}" = 0 ] || touch "${old[@]}" # they are about to be submitted again, and young
+word() { line=; [ ! -f "$1" ] || read -r line <"$1"; }
+for entry in "${jobs[@]}"; do
+    job="${entry%%|*}" made=0 names=()
+    if [[ " ${fresh[*]} " == *" $new/$job "* ]] && [ ! -e "$new/$job" ]; then made=1; fi
+    for partner in ${entry#*|}; do [ -L "$partner" ] || ln -sfn "$job" "$partner"; done
+    [ ! -f "$job/slurm" ] || mapfile -t names <"$job/slurm"
+    word "$job/spec"; spec="$line"
+    word "$job/claim"
+    printf '%s\t%s\t%s\t%s\t%s\n' "$job" "$made" "$spec" "$line" "${names[*]-}"
+done
 """
 _ENROL = 'cd "$1/jobs" || exit; while read -r job name; do [ -d "$job" ] && printf "%s\\n" "$name" >>"$job/slurm"; done; true'
 _SCRIPT = "#!/bin/bash -p\nexec /bin/bash -p '{tools}/job.sh' '{job}'\n"
@@ -105,8 +112,9 @@ class Submissions:
     def __init__(self, shell: Shell, control: Control, root: PurePosixPath, lines: Callable[[Mapping[str, set[str]]], dict[str, list[Line]]],
                  patience: Patience) -> None:  # fmt: skip
         self._shell, self._control, self._root, self._lines, self._patience = shell, control, root, lines, patience
-        self._turn = threading.Lock()
+        self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
+        self._busy = False
 
     def submit(self, job: Job) -> Submitted:
         """Find or create. Whoever comes while others are being submitted is in the next lot, which one of those in it carries.
@@ -117,11 +125,26 @@ class Submissions:
             Unreachable: nothing is known; whoever tries again finds it, if it is there.
         """
         mine = _Waiting(job)
-        self._waiting.append(mine)
-        with self._turn:
+        with self._changed:
+            self._waiting.append(mine)
             while not mine.answer.done():
-                self._submit_lot([self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))])
+                if self._busy:
+                    self._changed.wait()
+                else:
+                    self._carry_a_lot()
         return mine.answer.result()
+
+    def _carry_a_lot(self) -> None:
+        """Of those that wait, while others may come to wait."""
+        lot = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+        self._busy = True
+        self._changed.release()
+        try:
+            self._submit_lot(lot)
+        finally:
+            self._changed.acquire()
+            self._busy = False
+            self._changed.notify_all()
 
     def _submit_lot(self, lot: list[_Waiting]) -> None:
         """Whatever happens, everybody gets an answer."""

@@ -14,6 +14,7 @@ from livinglab.sites.slurm.control import Line, Request
 from livinglab.sites.slurm.sharing import Patience
 from livinglab.sites.slurm.shell import Failed, local_shell
 from livinglab.sites.slurm.submitting import Job, MissingError, Submissions, Submitted
+from tests.fixtures.slurm import busy
 
 TOOLS = PurePosixPath("/tools")
 
@@ -77,7 +78,7 @@ def together(submissions: Submissions, jobs: list[Job]) -> list[Submitted | Exce
             return error
 
     with ThreadPoolExecutor(len(jobs)) as pool:
-        with submissions._turn:
+        with busy(submissions):
             answers = []
             for count, one in enumerate(jobs, 1):  # in this order
                 answers.append(pool.submit(submit, one))
