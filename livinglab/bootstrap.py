@@ -253,8 +253,10 @@ def open_supervisor(lab: Lab, site: str, *, slots: int | None = None, boundary: 
     """What carries a site's attempts."""
     from livinglab.dispatch.supervisor import Supervisor
 
-    engine = open_engine(lab, open_site(lab, site), boundary)
-    return Supervisor(store=lab.store, engine=engine, clock=lab.clock, slots=slots or lab.settings.slots)
+    record = lab.sites.get(site)
+    engine = open_engine(lab, site_of(lab.settings, record, lab.artifacts, lab.clock), boundary)
+    in_flight = _slurm_settings(record.settings).in_flight if record.kind == "slurm" else 0
+    return Supervisor(store=lab.store, engine=engine, clock=lab.clock, slots=slots or lab.settings.slots, in_flight=in_flight)
 
 
 def open_worker(lab: Lab, site: str, *, slots: int | None = None, stopping: "threading.Event | None" = None) -> "Worker":
