@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 WAIT = timedelta(seconds=1)
 """The longest wait for a job's end before looking again, and so the longest until a cancel is noticed."""
 BACK_OFF = 1.0
-TENDED = 16
+TENDED = 32
 """Of those that nothing has happened to but that run, or wait for another reason than before, so many at most are advanced after each look,
 the longest unattended first: their logs are pulled, and what they wait for is written down."""
 SWEEP = 300.0
