@@ -240,7 +240,7 @@ class SlurmSite:
         while noticed and time.monotonic() < end:
             with suppress(Unreachable, Failed):  # `observe` then says so
                 self._queue.look(fresh=True)  # what was seen before the mark says nothing
-            if any(seen.seen not in (Seen.RUNNING, Seen.PENDING) for seen in self.observe(keys).values()):
+            if any(seen.seen in (Seen.EXITED, Seen.ABSENT) for seen in self.observe(keys).values()):
                 return
             time.sleep(max(0.0, min(settle, end - time.monotonic())))
             settle = min(2 * settle, _SETTLE_MOST)
