@@ -4,10 +4,12 @@
 
 Printed: the wall time of a bare `sbatch` of one `apptainer exec` until its end is seen, and of the same container as a job of the
 site (inputs pushed, submitted, its end seen, collected), alternating, over the same connection; how long after the job's last
-line its end is noticed; submissions a second by 1, 4 and 8 threads; and what one cycle asks of the cluster for 10, 1,000 and
-10,000 jobs, with this process's threads and memory. The largest are on a scheduler that is emulated at its command line.
+line its end is noticed; what both asked of the controller, by its own count (`sdiag` before and after); submissions a second by
+1, 4, 8 and 32 threads; and what one cycle asks of the cluster for 10, 1,000 and 10,000 jobs, with this process's threads and
+memory. The largest are on a scheduler that is emulated at its command line.
 """
 
+import re
 import resource
 import shlex
 import statistics
@@ -15,7 +17,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -66,11 +71,38 @@ def in_the_lab(bench: SlurmBench, number: int) -> tuple[float, float]:
     return taken, noticed
 
 
-def overhead(bench: SlurmBench, shell: Shell, jobs: int) -> None:
+@dataclass
+class Load:
+    """What the lab's account asked of the controller, by the controller's own count."""
+
+    bed: SlurmBed
+    requests: int = 0
+    milliseconds: float = 0.0
+
+    def _count(self) -> tuple[int, int]:
+        said = re.search(r"^\s*lab\s*\(\s*\d+\) count:(\d+)\s.*total_time:(\d+)", self.bed.on("ctl", "sdiag"), re.MULTILINE)
+        return (int(said[1]), int(said[2])) if said else (0, 0)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        before = self._count()
+        yield
+        after = self._count()
+        self.requests += after[0] - before[0]
+        self.milliseconds += (after[1] - before[1]) / 1_000
+
+    def of(self, jobs: int) -> str:
+        return f"{self.requests / jobs:.1f} requests, {self.milliseconds / jobs:.1f} ms of slurmctld per job"
+
+
+def overhead(bench: SlurmBench, bed: SlurmBed, shell: Shell, jobs: int) -> None:
     by_hand, lab, noticed = [], [], []
+    loads = Load(bed), Load(bed)
     for number in range(jobs):
-        by_hand.append(bare(bench, shell))
-        taken, late = in_the_lab(bench, number)
+        with loads[0].counted():
+            by_hand.append(bare(bench, shell))
+        with loads[1].counted():
+            taken, late = in_the_lab(bench, number)
         lab.append(taken)
         noticed.append(late)
     added = [one - other for one, other in zip(lab, by_hand, strict=True)]
@@ -78,6 +110,8 @@ def overhead(bench: SlurmBench, shell: Shell, jobs: int) -> None:
     print(f"the same in the lab, collected   {quantiles(lab)}")
     print(f"added                            {quantiles(added)}")
     print(f"container's end to seen          {quantiles(noticed)}")
+    print(f"asked of the controller, bare    {loads[0].of(jobs)}")
+    print(f"asked of the controller, lab     {loads[1].of(jobs)}")
 
 
 def submissions(bench: SlurmBench, bed: SlurmBed) -> None:
@@ -86,12 +120,13 @@ def submissions(bench: SlurmBench, bed: SlurmBed) -> None:
     bench.site.settings = bench.site._control._settings = settings.model_copy(update={"partition": "exclusive"})
     bed.on("ctl", "scontrol", "update", "PartitionName=exclusive", "State=DOWN")
     try:
-        for threads in (1, 4, 8):
+        for threads in (1, 4, 8, 32):
             numbers = range(threads * 10_000, threads * 10_000 + 200)
-            begun = time.perf_counter()
-            with ThreadPoolExecutor(threads) as pool:
+            load, begun = Load(bed), time.perf_counter()
+            with load.counted(), ThreadPoolExecutor(threads) as pool:
                 list(pool.map(lambda n: bench.site.submit(spec_of(bench, f"run-{n}.1", "greet", mounts=(OUT,)), key_of(f"run-{n}.1")), numbers))
-            print(f"submissions by {threads} threads         {len(numbers) / (time.perf_counter() - begun):.0f} a second")
+                taken = time.perf_counter() - begun
+            print(f"submissions by {threads:2} threads        {len(numbers) / taken:.0f} a second; {load.of(len(numbers))}")
     finally:
         bed.on("login", "scancel", "--me", user="lab")
         bed.on("ctl", "scontrol", "update", "PartitionName=exclusive", "State=UP")
@@ -139,7 +174,7 @@ def main(jobs: int) -> None:
         bench = SlurmBench(home / "bench", *python_image(home / "image"), shell, shell)
         try:
             bench.site.ensure_image(bench.image)
-            overhead(bench, shell, jobs)
+            overhead(bench, bed, shell, jobs)
             submissions(bench, bed)
             cycles(bench)
         finally:

@@ -225,12 +225,13 @@ def check_site(lab: Lab, name: str, progress: "Callable[[str], None]") -> "SiteR
     from livinglab.services.sitecheck import SiteCheck
     from livinglab.sites.attest import attest
 
-    site = open_site(lab, name)
+    record = lab.sites.get(name)
+    site = site_of(lab.settings, record, lab.artifacts, lab.clock)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "probe.tar"
         program_image(lab.settings.launcher_path, "probe", archive)
         image = ingest(archive, lab.artifacts).digest
-    profile = IsolationProfile(witnesses=lab.sites.get(name).offer.witnesses)
+    profile = IsolationProfile(witnesses=record.offer.witnesses)
     return SiteCheck(site=site, image=image, attest=attest, profile=profile).check(secrets.token_hex(16), progress)
 
 
@@ -252,8 +253,10 @@ def open_supervisor(lab: Lab, site: str, *, slots: int | None = None, boundary: 
     """What carries a site's attempts."""
     from livinglab.dispatch.supervisor import Supervisor
 
-    engine = open_engine(lab, open_site(lab, site), boundary)
-    return Supervisor(store=lab.store, engine=engine, clock=lab.clock, slots=slots or lab.settings.slots)
+    record = lab.sites.get(site)
+    engine = open_engine(lab, site_of(lab.settings, record, lab.artifacts, lab.clock), boundary)
+    in_flight = _slurm_settings(record.settings).in_flight if record.kind == "slurm" else 0
+    return Supervisor(store=lab.store, engine=engine, clock=lab.clock, slots=slots or lab.settings.slots, in_flight=in_flight)
 
 
 def open_worker(lab: Lab, site: str, *, slots: int | None = None, stopping: "threading.Event | None" = None) -> "Worker":

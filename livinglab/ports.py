@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, Self, runtime_checkable
 
 from livinglab.domain.access import CheckpointRow, Document, Event, Image, LedgerRow, PublicKey, Token, TreeLeaf
 from livinglab.domain.canonical import Digest
@@ -134,6 +134,19 @@ class JobSpec(Frozen):
     nonce: str
     runtime: str | None = None
     """A site's runtime other than its default (`runsc`)."""
+
+    @property
+    def keys(self) -> tuple[JobKey, ...]:
+        """Each container's, the first of which is the job's own."""
+        return tuple(JobKey(attempt=self.attempt, role=container.role) for container in self.containers)
+
+    def only(self, role: JobRole) -> Self:
+        """What was demanded of one container."""
+        return self.model_copy(update={"containers": tuple(c for c in self.containers if c.role == role)})
+
+
+PARTNER_GRACE = timedelta(seconds=2)
+"""How long a container may go on after one that it lives together with has ended: enough to write down what it saw."""
 
 
 class Handle(Frozen):
@@ -279,6 +292,7 @@ class Demand(Frozen):
     """Not needed: the site works without, less well."""
 
 
+@runtime_checkable
 class Inspectable(Protocol):
     """A site that can say how it is set up, besides what a container on it sees."""
 
@@ -434,6 +448,10 @@ class Tx(Protocol):
     def emit(self, event: Event) -> int: ...
     def events(self, after: int, limit: int, *, run: str | None = None, organisation: str | None = None,
                sandboxes: Collection[str] | None = None) -> tuple[Event, ...]: ...  # fmt: skip
+    def last_event(self) -> int:
+        """The newest event's id; 0 if there is none."""
+        ...
+
     def cursor(self, name: str) -> int: ...
     def move_cursor(self, name: str, to: int) -> None: ...
     def hold_cursor(self, name: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool]) -> bool:

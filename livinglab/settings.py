@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     prefect_url: str = ""
     """Prefect's API; empty: attempts are carried without Prefect."""
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1_000)
-    """How many attempts a worker carries at a time."""
+    """How many steps a worker does at a time; where a site has no queue of its own, as many attempts."""
     docker_url: str | None = None
     docker_runtime: str | None = None
     """A runtime of the engine other than its default; `runsc` for gVisor."""

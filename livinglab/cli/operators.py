@@ -80,7 +80,9 @@ def serve(host: str | None, port: int | None) -> None:
 
 @click.command()
 @click.option("--site", default="docker", show_default=True)
-@click.option("--slots", type=click.IntRange(1), help="How many attempts at a time [default: one per core].")
+@click.option(
+    "--slots", type=click.IntRange(1), help="How many steps at a time; as many attempts, where the site has no queue [default: one per core]."
+)
 @click.option("--once", is_flag=True, help="End when nothing is left to carry.")
 def worker(site: str, slots: int | None, *, once: bool) -> None:
     """Carry the runs of a site. Several may run; a run has one of them at a time, and the next one goes on where one was killed."""
@@ -93,7 +95,8 @@ def worker(site: str, slots: int | None, *, once: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     work = open_worker(open_lab(), site, slots=slots, stopping=stopping)
-    logging.getLogger("livinglab").info("carrying the runs of site %s, %d at a time", site, work.supervisor.slots)
+    most = work.supervisor.in_flight or work.supervisor.slots
+    logging.getLogger("livinglab").info("carrying the runs of site %s: %d at a time, %d of them by a step", site, most, work.supervisor.slots)
     # Not in the main thread, which hears the signals (Prefect would take them for itself).
     thread = threading.Thread(target=work.serve, kwargs={"until_idle": once}, name="worker")
     thread.start()

@@ -14,11 +14,11 @@ class Carrier:
     supervisor: Supervisor
     attempt: Attempt
 
-    def run_phase(self, phase: str) -> bool:
+    async def run_phase(self, phase: str) -> bool:
         """Advance through the steps of a phase; False if there was nothing to do in it (done before, or not reached by a failed attempt)."""
         did = False
         engine = self.supervisor.engine
-        for _progress in self.supervisor.steps(self.attempt, lambda: engine.upcoming(self.attempt.id) in PHASES[phase]):
+        async for _progress in self.supervisor.steps(self.attempt, lambda: engine.upcoming(self.attempt.id) in PHASES[phase]):
             did = True
         return did
 

@@ -4,7 +4,7 @@ from livinglab.dispatch.supervisor import Supervisor
 from livinglab.domain.run import Attempt
 
 
-def carry_inline(supervisor: Supervisor, attempt: Attempt) -> None:
+async def carry_inline(supervisor: Supervisor, attempt: Attempt) -> None:
     """Advance the attempt until it is over, or until the supervisor should stop."""
-    for _progress in supervisor.steps(attempt):
+    async for _progress in supervisor.steps(attempt):
         pass

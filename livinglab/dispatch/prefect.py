@@ -8,7 +8,8 @@ import asyncio
 import logging
 import os
 import threading
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,18 @@ from livinglab.dispatch.supervisor import Supervisor
 from livinglab.domain.run import Attempt
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
+    from prefect.context import AsyncClientContext
 
 log = logging.getLogger(__name__)
 
 POOL_TYPE = "livinglab"
 WATCH_SECONDS = 2.0
-"""How often a flow run is looked at for a cancel that was asked for in Prefect."""
+"""How often Prefect is asked which flow runs are being cancelled there."""
+_CANCELLED_AT_ONCE = 200
 
 HEARTBEAT_SECONDS = 20.0
 """How often a worker shows Prefect that it is there; Prefect takes it for gone after three times as long."""
@@ -41,53 +46,75 @@ def configure(url: str) -> None:
         os.environ[name] = value
 
 
-@dataclass(frozen=True)
+@dataclass
 class PrefectDispatch:
-    """Carries each attempt as a flow run."""
+    """Carries each attempt as a flow run. All of them share one connection to Prefect, and one look for what was cancelled there."""
 
     supervisor: Supervisor
     pool: str
+    _carried: dict[str, Carrier] = field(default_factory=dict, init=False)
+    _shared: "AsyncClientContext | None" = field(default=None, init=False)
+    _users: int = field(default=0, init=False)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _watching: "asyncio.Task[None] | None" = field(default=None, init=False)
 
-    def carry(self, attempt: Attempt) -> None:
+    async def carry(self, attempt: Attempt) -> None:
         """Carry an attempt to its end: by a flow run, and inline if Prefect cannot."""
         try:
-            asyncio.run(self._carry(attempt))
+            await self._carry(attempt)
         except Exception as error:  # noqa: BLE001 - whatever ails Prefect must not ail the run
             log.warning("Prefect could not carry %s (%s: %s); going on without it", attempt.id, type(error).__name__, str(error)[:200])
-            carry_inline(self.supervisor, attempt)
-            self._settle(attempt)
+            await carry_inline(self.supervisor, attempt)
+            await self._settle(attempt)
 
-    def _settle(self, attempt: Attempt) -> None:
+    async def _settle(self, attempt: Attempt) -> None:
         """Bring a flow run that could not be carried to its end to the state that the database has; if Prefect is still away, it stays as it is."""
+        _flow, _carrying, end_of = _entry()
         try:
-            asyncio.run(self._set_end(attempt))
+            async with self._client() as client:
+                left = await _find(client, attempt)
+                if left:
+                    end = await asyncio.to_thread(end_of, Carrier(self.supervisor, attempt))
+                    await client.set_flow_run_state(left.id, end, force=True)
         except Exception as error:  # noqa: BLE001 - the same
             log.warning("the flow run of %s stays unsettled (%s)", attempt.id, type(error).__name__)
 
-    async def _set_end(self, attempt: Attempt) -> None:
-        from prefect.client.orchestration import get_client
-
-        _flow, _carrying, end_of = _entry()
-        async with get_client() as client:
-            left = await _find(client, attempt)
-            if left:
-                await client.set_flow_run_state(left.id, end_of(Carrier(self.supervisor, attempt)), force=True)
-
     async def _carry(self, attempt: Attempt) -> None:
-        from prefect.client.orchestration import get_client
         from prefect.flow_engine import run_flow_async
 
         flow, carrying, _end_of = _entry()
         carrier = Carrier(self.supervisor, attempt)
-        async with get_client() as client:
+        async with self._client() as client:
             flow_run = await self._flow_run(client, flow, attempt)
-            watching = asyncio.create_task(self._watch(client, flow_run.id, carrier))
-            token = carrying.set(carrier)
+            carrying.set(carrier)
+            self._carried[attempt.id] = carrier
+            if self._watching is None or self._watching.done():
+                self._watching = asyncio.create_task(self._watch(client))
             try:
                 await run_flow_async(flow, flow_run=flow_run, parameters={"attempt": attempt.id}, return_type="state")
             finally:
-                carrying.reset(token)
-                watching.cancel()
+                self._carried.pop(attempt.id, None)
+
+    @asynccontextmanager
+    async def _client(self) -> "AsyncIterator[PrefectClient]":
+        """The client that all share, also what Prefect's own code finds in this task; closed with the last that uses it."""
+        from prefect.context import AsyncClientContext
+
+        async with self._opening:
+            if self._users == 0:
+                shared = AsyncClientContext()
+                await shared.client.__aenter__()
+                self._shared = shared
+            self._users += 1
+        assert self._shared is not None  # noqa: S101 - somebody uses it
+        AsyncClientContext.__var__.set(self._shared)
+        try:
+            yield self._shared.client
+        finally:
+            async with self._opening:
+                self._users -= 1
+                if self._users == 0:
+                    await self._shared.client.__aexit__(None, None, None)
 
     async def _flow_run(self, client: "PrefectClient", flow: Any, attempt: Attempt) -> "FlowRun":
         """The attempt's flow run: the one that a killed worker left, entered again, or a new one."""
@@ -97,18 +124,24 @@ class PrefectDispatch:
         await _ensure_pool(client, self.pool)
         return await client.create_flow_run(flow, name=attempt.id, parameters={"attempt": attempt.id}, tags=[attempt.run], work_pool_name=self.pool)
 
-    async def _watch(self, client: "PrefectClient", flow_run: Any, carrier: Carrier) -> None:
+    async def _watch(self, client: "PrefectClient") -> None:
         """A cancel in Prefect's own pages never reaches a flow in this process: look for it."""
+        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+        from prefect.client.schemas.objects import StateType
+        from prefect.client.schemas.sorting import FlowRunSort
+
+        cancelling = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])))
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            try:
-                state = (await client.read_flow_run(flow_run)).state
-            except Exception as error:  # noqa: BLE001 - looked again in a moment
-                log.debug("could not look at flow run %s: %s", flow_run, error)
-                continue
-            if state and state.is_cancelling():
-                await asyncio.to_thread(carrier.cancel, "an operator", "cancelled in Prefect")
+            if not self._carried:
                 return
+            try:
+                found = await client.read_flow_runs(flow_run_filter=cancelling, sort=FlowRunSort.START_TIME_DESC, limit=_CANCELLED_AT_ONCE)
+            except Exception as error:  # noqa: BLE001 - looked again in a moment
+                log.warning("could not look for cancelled flow runs: %s", error)
+                continue
+            for carrier in [self._carried[flow_run.name] for flow_run in found if flow_run.name in self._carried]:
+                await asyncio.to_thread(carrier.cancel, "an operator", "cancelled in Prefect")
 
 
 @dataclass(frozen=True)

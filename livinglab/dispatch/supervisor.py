@@ -1,12 +1,15 @@
-"""Holding attempts: claiming them, keeping the lease, and carrying each in a thread of its own, a bounded number at a time."""
+"""Holding attempts: claiming them, keeping their leases, and advancing those that can go on, a bounded number at a time."""
 
+import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TypeVar
 
+from livinglab.dispatch.lookout import BACK_OFF, Lookout
 from livinglab.dispatch.owner import owner_is_dead, this_owner
 from livinglab.domain.errors import StaleEpoch, Unreachable
 from livinglab.domain.run import Attempt
@@ -15,43 +18,69 @@ from livinglab.services.engine import Engine
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=30)
-WAIT = timedelta(seconds=1)
-"""The longest wait for a job's end before looking again, and so the longest until a cancel is noticed."""
-BACK_OFF = 1.0
+LEASE = timedelta(seconds=60)
+"""Renewed three times as often. A dead worker's attempts are taken over at once on the same machine, and after so long on another."""
 IDLE = 0.1
+_RENEWED_AT_ONCE = 100
 
-Carry = Callable[[Attempt], None]
+Carry = Callable[[Attempt], Awaitable[None]]
 """Carries one attempt until it is over, or until this process should stop."""
+
+T = TypeVar("T")
 
 
 @dataclass
 class Supervisor:
-    """Claims the attempts of one site and carries at most `slots` of them at a time."""
+    """Claims the attempts of one site and carries at most `in_flight` of them (as many as `slots`, where that is 0).
+
+    One that waits for its job is a coroutine and nothing more; `slots` threads do the steps of those that can go on.
+    """
 
     store: Store
     engine: Engine
     clock: Clock
     slots: int
+    in_flight: int = 0
     owner: str = field(default_factory=this_owner)
     stopping: threading.Event = field(default_factory=threading.Event)
+    _held: dict[tuple[str, int], Attempt] = field(default_factory=dict, init=False)
+    _hands: Executor = field(init=False)
+    _lookout: Lookout = field(init=False)
 
     def serve(self, carry: Carry, *, until_idle: bool = False) -> None:
         """Claim and carry until `stopping` is set (or, `until_idle`, until nothing is left); returns when every carrier has come back."""
-        carriers: list[threading.Thread] = []
+        asyncio.run(self._serve(carry, until_idle=until_idle))
+
+    async def _serve(self, carry: Carry, *, until_idle: bool) -> None:
+        with (
+            ThreadPoolExecutor(self.slots, "step") as self._hands,
+            ThreadPoolExecutor(self.slots, "lookout") as eyes,
+            ThreadPoolExecutor(2, "desk") as desk,
+        ):
+            self._lookout = Lookout(self.engine.site, self.store, eyes, self.slots)
+            background = [asyncio.create_task(self._lookout.serve()), asyncio.create_task(self._renew(desk))]
+            try:
+                await self._claim_and_carry(carry, desk, until_idle=until_idle)
+            finally:
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
+
+    async def _claim_and_carry(self, carry: Carry, desk: Executor, *, until_idle: bool) -> None:
+        carried: set[asyncio.Task[None]] = set()
         while not self.stopping.is_set():
-            carriers = [c for c in carriers if c.is_alive()]
-            attempt = self._claim() if len(carriers) < self.slots else None
+            nothing_in_hand = not carried
+            attempt = await _in(desk, self._claim) if len(carried) < (self.in_flight or self.slots) else None
             if attempt:
-                carrier = threading.Thread(target=self._carry_safely, args=(carry, attempt), name=f"attempt-{attempt.id}")
-                carrier.start()
-                carriers.append(carrier)
-            elif until_idle and not carriers:
+                task = asyncio.create_task(self._carry_safely(carry, attempt), name=f"attempt-{attempt.id}")
+                carried.add(task)
+                task.add_done_callback(carried.discard)
+            elif until_idle and nothing_in_hand:
                 break
             else:
-                self.stopping.wait(IDLE)
-        for carrier in carriers:
-            carrier.join()
+                await asyncio.sleep(IDLE)
+        self._lookout.stop()
+        await asyncio.gather(*carried)
 
     def _claim(self) -> Attempt | None:
         try:
@@ -62,60 +91,75 @@ class Supervisor:
             self.stopping.wait(BACK_OFF)
             return None
 
-    def _carry_safely(self, carry: Carry, attempt: Attempt) -> None:
+    async def _carry_safely(self, carry: Carry, attempt: Attempt) -> None:
+        own = (attempt.id, attempt.epoch)
+        self._held[own] = attempt
         try:
-            with self.lease(attempt):
-                carry(attempt)
+            await carry(attempt)
         except StaleEpoch as error:
             log.warning("let go of %s: %s", attempt.id, error)
         except Exception:
             # Not lost: the attempt stays where its journal says, and is claimed again once the lease is over.
             log.exception("attempt %s was dropped", attempt.id)
-
-    @contextmanager
-    def lease(self, attempt: Attempt) -> Iterator[None]:
-        """Renew the lease in the background for as long as the attempt is carried."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(LEASE.total_seconds() / 3):
-                try:
-                    with self.store.transaction() as tx:
-                        tx.renew(attempt.id, attempt.epoch, self.clock.now() + LEASE)
-                except Unreachable as error:
-                    log.warning("could not renew the lease of %s: %s", attempt.id, error)
-                except StaleEpoch:
-                    return
-
-        thread = threading.Thread(target=renew, name=f"lease-{attempt.id}", daemon=True)
-        thread.start()
-        try:
-            yield
         finally:
-            done.set()
+            self._held.pop(own, None)
+            self._lookout.forget(attempt)
 
-    def steps(self, attempt: Attempt, go_on: Callable[[], bool] = lambda: True) -> Iterator[Progress]:
+    # --- leases --------------------------------------------------------------------------------------------------------
+
+    async def _renew(self, desk: Executor) -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 3)
+            held = list(self._held.values())
+            for first in range(0, len(held), _RENEWED_AT_ONCE):
+                for lost in await _in(desk, self._renew_some, held[first : first + _RENEWED_AT_ONCE]):
+                    self._held.pop((lost.id, lost.epoch), None)
+                    self._lookout.wake(lost)
+
+    def _renew_some(self, held: Sequence[Attempt]) -> list[Attempt]:
+        """Those that another supervisor has taken over."""
+        lost = []
+        try:
+            with self.store.transaction() as tx:
+                until = self.clock.now() + LEASE
+                lost = [attempt for attempt in held if not _renewed(tx.renew, attempt, until)]
+        except Unreachable as error:
+            log.warning("could not renew %d leases: %s", len(held), error)
+        return lost
+
+    # --- steps ---------------------------------------------------------------------------------------------------------
+
+    async def steps(self, attempt: Attempt, go_on: Callable[[], bool] = lambda: True) -> AsyncIterator[Progress]:
         """Advance while `go_on()`, until the attempt is over or this process should stop; each value is where it stands.
 
         A backend that is away is waited for: nothing is known, so nothing is decided.
         """
         while not self.stopping.is_set():
             try:
-                if not go_on():
-                    return
-                progress = self.engine.advance(attempt.id, attempt.epoch)
+                progress = await _in(self._hands, self._advance, attempt, go_on)
             except Unreachable as error:
                 log.warning("attempt %s waits: %s", attempt.id, error)
-                self.stopping.wait(BACK_OFF)
+                await self._lookout.pause(BACK_OFF)
                 continue
+            if progress is None:
+                return
             yield progress
             if progress.done:
                 return
             if progress.waiting:
-                self._wait(progress)
+                await self._lookout.until_news(attempt, progress.waiting)
 
-    def _wait(self, progress: Progress) -> None:
-        try:
-            self.engine.site.wait(progress.waiting, WAIT)
-        except Unreachable:
-            self.stopping.wait(BACK_OFF)
+    def _advance(self, attempt: Attempt, go_on: Callable[[], bool]) -> Progress | None:
+        return self.engine.advance(attempt.id, attempt.epoch) if go_on() else None
+
+
+async def _in(executor: Executor, do: Callable[..., T], *arguments: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(executor, do, *arguments)
+
+
+def _renewed(renew: Callable[[str, int, datetime], None], attempt: Attempt, until: datetime) -> bool:
+    try:
+        renew(attempt.id, attempt.epoch, until)
+    except StaleEpoch:
+        return False
+    return True

@@ -277,15 +277,14 @@ class Engine:
 
     def _attestation(self, spec: JobSpec, collected: outcomes.Collected) -> Attestation:
         """Of one of a job's containers, by what was demanded of that one."""
-        own = spec.model_copy(update={"containers": tuple(c for c in spec.containers if c.role == collected.key.role)})
-        return self.attest(spec.profile, own, collected.report, collected.site_view, collected.exit_code)
+        return self.attest(spec.profile, spec.only(collected.key.role), collected.report, collected.site_view, collected.exit_code)
 
     def _run_job(self, s: Situation, step: Step, spec: JobSpec, also: Callable[[Tx, Subject], None] | None = None) -> tuple[JobKey, ...]:
         """Intent, submit, handle, observe. Returns the keys that are waited for, and nothing once all were seen to have ended.
 
         A job whose handle is written is never submitted again: if it is gone, it is lost, and that is the platform's fault.
         """
-        keys = tuple(s.key(container.role) for container in spec.containers)
+        keys = spec.keys
         entry = s.journal.get(step)
         if entry is None or "handle" not in entry.data:
             self.journal.begin(s, step, {}, also)  # also where there is an intent: it may be of days ago, and the plan over since

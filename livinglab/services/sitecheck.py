@@ -8,14 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from livinglab.domain.errors import LivingLabError, PlatformFault
-from livinglab.domain.isolation import Attestation, Finding, IsolationProfile, Mount, Resources
+from livinglab.domain.isolation import Attestation, IsolationProfile, Mount, Resources
 from livinglab.domain.model import Frozen
 from livinglab.domain.run import JobKey, JobRole
-from livinglab.ports import ContainerSpec, Demand, JobSpec, Seen, Site
+from livinglab.ports import ContainerSpec, Demand, Inspectable, JobSpec, Seen, Site
+from livinglab.services.engine import Attest
 
-Attest = Callable[[IsolationProfile, JobSpec, bytes | None, tuple[Finding, ...], int], Attestation]
-
-_NONCE_BYTES = 16
 _WAIT = timedelta(seconds=1)
 _OUT = Mount(area="outputs", target="/out", read_only=False)
 _SOCKET = Mount(area="socket", target="/socket", read_only=False)
@@ -70,9 +68,9 @@ class SiteCheck:
         report = SiteReport(site=self.site.name)
         attempt = f"check-{nonce[:12]}"
         try:
-            if inspect := getattr(self.site, "inspect", None):
+            if isinstance(self.site, Inspectable):
                 progress("asking the site how it is set up")
-                report = report.model_copy(update={"demands": inspect()})
+                report = report.model_copy(update={"demands": self.site.inspect()})
             return self._send(report, attempt, nonce, progress)
         except LivingLabError as error:
             return report.model_copy(update={"problem": str(error)})
@@ -86,11 +84,10 @@ class SiteCheck:
         ready = time.monotonic()
         progress("sending two containers that see for themselves, and share a socket")
         spec = JobSpec(attempt=attempt, containers=(self._container("pilot"), self._container("drive")), profile=self.profile, nonce=nonce)
-        keys = tuple(JobKey(attempt=attempt, role=container.role) for container in spec.containers)
-        self.site.submit(spec, keys[0])
-        started = self._wait(keys, progress)
+        self.site.submit(spec, spec.keys[0])
+        started = self._wait(spec.keys, progress)
         ended = time.monotonic()
-        probes = tuple(self._probe(spec, key) for key in keys)
+        probes = tuple(self._probe(spec, key) for key in spec.keys)
         seconds = {"image": ready - begun, "queue": started - ready, "run": ended - started}
         return report.model_copy(update={"probes": probes, "seconds": {name: round(value, 3) for name, value in seconds.items()}})
 
@@ -116,10 +113,10 @@ class SiteCheck:
         raise PlatformFault(msg)
 
     def _probe(self, spec: JobSpec, key: JobKey) -> Probe:
-        own = spec.model_copy(update={"containers": tuple(c for c in spec.containers if c.role == key.role)})
         with tempfile.TemporaryDirectory() as folder:
             outcome = self.site.collect(key, Path(folder))
-        return Probe(role=key.role, attestation=self.attest(spec.profile, own, outcome.report, outcome.site_view, outcome.exit_code))
+        attestation = self.attest(spec.profile, spec.only(key.role), outcome.report, outcome.site_view, outcome.exit_code)
+        return Probe(role=key.role, attestation=attestation)
 
     def _release(self, attempt: str) -> None:
         try:

@@ -12,23 +12,20 @@ from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, NotFound, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
-from livinglab.ports import Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
+from livinglab.ports import PARTNER_GRACE, Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
 from livinglab.sites import docker_spec
 from livinglab.sites.docker_engine import KILLED, TimedOut, connect, moment, times, told_of, translated
 from livinglab.sites.docker_images import EngineImages
 from livinglab.sites.docker_logs import EngineLogs
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
 from livinglab.sites.outputs import copy_outputs
-from livinglab.sites.staging import ROLES, JobRecord, Staging
+from livinglab.sites.staging import ROLES, SOCKET_BYTES, SOCKET_INODES, JobRecord, Staging, dataset_in
 from livinglab.sites.tmpfs import is_full, mount_sized, unmount
 
 _SEEN = {"created": Seen.PENDING, "running": Seen.RUNNING, "paused": Seen.RUNNING, "restarting": Seen.RUNNING, "removing": Seen.EXITED,
          "exited": Seen.EXITED, "dead": Seen.EXITED}  # fmt: skip
-_PARTNER_GRACE = timedelta(seconds=2)
-"""How long a container may go on after one that it lives together with has ended: enough to write down what it saw."""
 _BLINK = 0.025  # seconds; the launcher needs less, and a flood more
 _REMOVAL_WAIT = 20.0  # seconds, for a removal that someone else began
-_SOCKET_BYTES, _SOCKET_INODES = 1 << 20, 64
 
 
 class DockerSite:
@@ -66,10 +63,7 @@ class DockerSite:
 
     def has_dataset(self, digest: str) -> bool:
         """See the port."""
-        return self._dataset(digest).is_dir()
-
-    def _dataset(self, digest: str) -> Path:
-        return self.vault / digest.removeprefix("sha256:")
+        return dataset_in(self.vault, digest).is_dir()
 
     def push(self, attempt: str, area: Area, files: Mapping[str, Path]) -> None:
         """See the port."""
@@ -80,12 +74,11 @@ class DockerSite:
     def submit(self, spec: JobSpec, key: JobKey) -> Handle:
         """See the port. The lock keeps two processes of this machine from both starting a container that neither has started."""
         spec = spec.model_copy(update={"runtime": spec.runtime or self.runtime})
-        keys = docker_spec.keys_of(spec)
-        if keys[0] != key:
-            msg = f"a job is submitted under the key of its first container, {keys[0]}, not {key}."
+        if spec.keys[0] != key:
+            msg = f"a job is submitted under the key of its first container, {spec.keys[0]}, not {key}."
             raise Invalid(msg)
         with self._staging.locked(f"attempt-{spec.attempt}"), translated():
-            found = [self._find_ours(k, digest_of(spec)) for k in keys]
+            found = [self._find_ours(k, digest_of(spec)) for k in spec.keys]
             identities = [str(f["Id"]) if f else self._create(spec, c) for f, c in zip(found, spec.containers, strict=True)]
             for identity, before in zip(identities, found, strict=True):
                 if before is None or before["State"]["Status"] == "created":
@@ -126,7 +119,7 @@ class DockerSite:
             if mount.area == "outputs":
                 mount_sized(source, size=limits.output_bytes, inodes=limits.output_files, uid=profile.uid, gid=profile.gid)
             elif mount.area == "socket":
-                mount_sized(source, size=_SOCKET_BYTES, inodes=_SOCKET_INODES, uid=profile.uid, gid=profile.gid)
+                mount_sized(source, size=SOCKET_BYTES, inodes=SOCKET_INODES, uid=profile.uid, gid=profile.gid)
             elif not source.is_dir():
                 msg = f"the area {mount.area!r} of {spec.attempt} is not there."
                 raise PlatformFault(msg)
@@ -138,7 +131,7 @@ class DockerSite:
             return self._staging.outputs(key)
         if area == "socket":
             return self._staging.folder(key.attempt) / "socket" / "out"
-        return self._dataset(dataset) if dataset else self._staging.area(key.attempt, area)
+        return dataset_in(self.vault, dataset) if dataset else self._staging.area(key.attempt, area)
 
     def _record(self, key: JobKey) -> JobRecord:
         record = self._staging.record(key)
@@ -200,7 +193,7 @@ class DockerSite:
             if partner is None:
                 return True
             ended = moment(partner["State"]["FinishedAt"]) if partner and _SEEN.get(partner["State"]["Status"]) is Seen.EXITED else None
-            if ended and now - ended > _PARTNER_GRACE:
+            if ended and now - ended > PARTNER_GRACE:
                 return True
         return False
 

@@ -97,11 +97,6 @@ def key_of(summary: dict[str, Any], instance: str) -> JobKey | None:
     return key if f"/{container_name(instance, key)}" in (summary.get("Names") or ()) else None
 
 
-def keys_of(spec: JobSpec) -> list[JobKey]:
-    """The key of each container of a job, in order."""
-    return [JobKey(attempt=spec.attempt, role=container.role) for container in spec.containers]
-
-
 def site_view(inspected: dict[str, Any], container: ContainerSpec, user: str, sources: dict[str, Path], launcher: Path) -> tuple[Finding, ...]:
     """What the engine says that it enforces, one finding per property.
 

@@ -59,7 +59,9 @@ def unpack_outputs(archive: Path, target: Path, limits: Resources) -> tuple[Outp
     budget, files = _Budget(limits.output_bytes, limits.output_files), []
     try:
         with tarfile.open(archive, mode="r:") as tar:
-            for member in _members(tar):
+            for member in members(tar):
+                if member.name in (".", "./"):
+                    continue
                 path = member.name.removeprefix("./")
                 _check_member(member, path)
                 if member.isdir():
@@ -81,40 +83,46 @@ def unpack_outputs(archive: Path, target: Path, limits: Resources) -> tuple[Outp
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """One after the other, none of them kept."""
     while member := tar.next():
         tar.members = []  # type: ignore[attr-defined] # else it keeps them all
-        if member.name not in (".", "./"):
-            yield member
+        yield member
 
 
 def _check_member(member: tarfile.TarInfo, path: str) -> None:
     parts = path.split("/")
-    if not all(_NAME.fullmatch(part) for part in parts):
+    for part in parts:
+        _check_name(part, path)
+    if len(parts) > _MAX_DEPTH + 1 or (member.isdir() and len(parts) > _MAX_DEPTH):
+        raise _too_deep(path)
+    if not (member.isdir() or (member.isreg() and not member.issparse())):
+        raise _not_plain(path, link=member.issym())
+
+
+def _check_name(name: str, path: str) -> None:
+    if not _NAME.fullmatch(name):
         msg = f"the name {path!r} is not one of letters, digits, '.', '_' and '-'."
         raise Invalid(msg)
-    if len(parts) > _MAX_DEPTH + 1 or (member.isdir() and len(parts) > _MAX_DEPTH):
-        msg = f"{path!r} lies deeper than {_MAX_DEPTH} folders."
-        raise Invalid(msg)
-    if not (member.isdir() or (member.isreg() and not member.issparse())):
-        kind = "a symbolic link" if member.issym() else "not a plain file"
-        msg = f"{path!r} is {kind}; only plain files are taken."
-        raise Invalid(msg)
+
+
+def _too_deep(path: str) -> Invalid:
+    return Invalid(f"{path!r} lies deeper than {_MAX_DEPTH} folders.")
+
+
+def _not_plain(path: str, *, link: bool = False) -> Invalid:
+    return Invalid(f"{path!r} is {'a symbolic link' if link else 'not a plain file'}; only plain files are taken.")
 
 
 def _copy_folder(folder: int, target: Path, prefix: str, budget: _Budget, depth: int) -> list[OutputFile]:
     files: list[OutputFile] = []
     for name in sorted(os.listdir(folder)):
         path = f"{prefix}{name}"
-        if not _NAME.fullmatch(name):
-            msg = f"the name {path!r} is not one of letters, digits, '.', '_' and '-'."
-            raise Invalid(msg)
+        _check_name(name, path)
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
             if depth == 0:
-                msg = f"{path!r} lies deeper than {_MAX_DEPTH} folders."
-                raise Invalid(msg)
+                raise _too_deep(path)
             inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             try:
                 (target / path).mkdir()
@@ -124,9 +132,7 @@ def _copy_folder(folder: int, target: Path, prefix: str, budget: _Budget, depth:
         elif stat.S_ISREG(mode):
             files.append(_copy_file(folder, name, target / path, path, budget))
         else:
-            kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a plain file"
-            msg = f"{path!r} is {kind}; only plain files are taken."
-            raise Invalid(msg)
+            raise _not_plain(path, link=stat.S_ISLNK(mode))
     return files
 
 
@@ -136,8 +142,7 @@ def _copy_file(folder: int, name: str, target: Path, path: str, budget: _Budget)
     with os.fdopen(descriptor, "rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
-            msg = f"{path!r} is not a plain file; only plain files are taken."
-            raise Invalid(msg)
+            raise _not_plain(path)
         budget.take(status.st_size, path)
         return _keep(stream, target, path, status.st_size)
 

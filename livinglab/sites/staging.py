@@ -19,6 +19,8 @@ from livinglab.domain.run import JobKey, JobRole
 from livinglab.ports import ContainerSpec
 
 ROLES: tuple[JobRole, ...] = get_args(JobRole)
+SOCKET_BYTES, SOCKET_INODES = 1 << 20, 64
+"""The sized volume of a folder for sockets."""
 _ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -141,6 +143,11 @@ class Staging:
         """Everything of an attempt. Its volumes must have been unmounted."""
         shutil.rmtree(self.folder(attempt), ignore_errors=True)
         (self.root / "locks" / f"attempt-{attempt}").unlink(missing_ok=True)
+
+
+def dataset_in(vault: Path, digest: str) -> Path:
+    """Where a dataset lies in a vault: a folder named by the hexadecimal digits of its digest."""
+    return vault / digest.removeprefix("sha256:")
 
 
 def check_name(name: str) -> str:

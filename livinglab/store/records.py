@@ -29,6 +29,9 @@ class RecordTables(Tables):
         rows = self.connection.execute(sa.select(t.events.c.id, t.events.c.doc).where(*where).order_by(t.events.c.id).limit(limit))
         return tuple(Event.model_validate_json(row.doc).model_copy(update={"id": row.id}) for row in rows)
 
+    def last_event(self) -> int:
+        return int(self.connection.execute(sa.select(sa.func.max(t.events.c.id))).scalar() or 0)
+
     def cursor(self, name: str) -> int:
         return int(self.scalar(t.cursors.c.position, t.cursors.c.name == name) or 0)
 

@@ -18,10 +18,9 @@ from livinglab.domain.canonical import canonical, digest_of, sha256
 from livinglab.domain.errors import Conflict, Invalid, NotFound, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area, Finding, Property, Witness
 from livinglab.domain.run import JobKey
-from livinglab.ports import Clock, ContainerSpec, Handle, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
+from livinglab.ports import PARTNER_GRACE, Clock, ContainerSpec, Handle, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
 
 KILLED = 137
-_PARTNER_GRACE = timedelta(seconds=2)
 
 
 class FakeClock:
@@ -257,7 +256,7 @@ class FakeSite:
         elif (now - container.started_at).total_seconds() > limits.wall_seconds:
             limit = "wall_seconds"
         partners = [self.backend.jobs.get(k) for k in self.backend.partners[container.key]]
-        alone = any(p is None or (p.ended_at and now - p.ended_at > _PARTNER_GRACE) for p in partners)
+        alone = any(p is None or (p.ended_at and now - p.ended_at > PARTNER_GRACE) for p in partners)
         if limit or alone:
             container.end(KILLED, now, limit)  # type: ignore[arg-type]
         return limit  # type: ignore[return-value]

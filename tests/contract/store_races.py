@@ -182,7 +182,9 @@ class StoreRaces:
 
         at_once(work, 64)
         with somewhere.store.transaction(read_only=True) as tx:
-            assert len(tx.events(0, 99)) == 32
+            events = tx.events(0, 99)
+            assert len(events) == 32
+            assert tx.last_event() == events[-1].id
 
     def test_waiting_for_other_writers_has_an_end(self, somewhere: Somewhere) -> None:
         impatient = open_store(somewhere.url, patience=0.3)

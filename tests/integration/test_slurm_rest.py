@@ -87,7 +87,9 @@ def test_both_say_the_same(rest: RestControl, commands: CommandControl, prefix: 
     rest.submit(request(prefix + "running"))
     held = rest.submit(request(prefix + "held"))
     rest.hold([held])
-    rest.cancel([prefix + "cancelled"])
+    (cancelled,) = (line.id for line in rest.queue() if line.name == prefix + "cancelled")
+    rest.cancel([cancelled])
+    rest.cancel([cancelled])
     until_over(rest, names)
     ours = [sorted((line for line in control.queue() if line.name.startswith(prefix)), key=lambda line: line.id) for control in (rest, commands)]
     assert len(ours[0]) == 7
@@ -132,7 +134,7 @@ def test_every_version_carries_a_job(slurm_bed: SlurmBed, rest: RestControl, pre
     name = prefix + "x"
     id_ = rest.submit(request(name, gpus=1))
     assert line_of(rest, name).id == id_
-    rest.cancel([name])
+    rest.cancel([id_])
     until_over(rest, {name})
     until_accounted(rest, {name})
     assert rest.accounted([name])[-1].state == "CANCELLED"

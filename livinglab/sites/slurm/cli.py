@@ -24,6 +24,7 @@ _AWAY = ("Unable to contact slurm controller", "Connection refused", "Socket tim
          "sending persist",
          "failed to open persistent", "Resource temporarily unavailable", "Slurm temporarily unable to accept job")  # fmt: skip
 """What Slurm's commands say when a daemon is away or busy."""
+_NO_SUCH_JOB = "Invalid job id"
 
 
 class CommandControl:
@@ -32,6 +33,11 @@ class CommandControl:
     def __init__(self, shell: Shell, settings: SlurmSettings) -> None:
         self._shell = shell
         self._settings = settings
+
+    @property
+    def array_size(self) -> int:
+        """See the protocol."""
+        return self._settings.array_size
 
     def submit(self, request: Request) -> str:
         """See the protocol."""
@@ -43,12 +49,18 @@ class CommandControl:
 
     def accounted(self, names: Collection[str]) -> tuple[Line, ...]:
         """See the protocol."""
-        return commands.accounted(self._say(commands.sacct(names))) if names else ()
+        lines = commands.accounted(self._say(commands.sacct(names))) if names else ()
+        return tuple(line for line in lines if line.name in names)
 
-    def cancel(self, names: Collection[str]) -> None:
+    def cancel(self, ids: Collection[str]) -> None:
         """See the protocol."""
-        if names:
-            self._say(commands.scancel(names))
+        if not ids:
+            return
+        try:
+            self._say(commands.scancel(ids))
+        except Failed as error:
+            if _NO_SUCH_JOB not in error.said:
+                raise
 
     def hold(self, ids: Collection[str]) -> None:
         """See the protocol."""

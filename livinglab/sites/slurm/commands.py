@@ -1,24 +1,28 @@
 """Slurm's command line: what is said to it, and what its answers mean. Pure functions."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from livinglab.domain.errors import PlatformFault
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.control import Line, Request
+from livinglab.sites.slurm.control import Line, Request, task_name
 
 SEPARATOR = "|"
 NICE_PER_POINT = 10
 """A lab's priority of −1 is this much `--nice`. Raising above others needs a privilege, so a positive one asks for less of it."""
 _NICE_AT_ZERO = 1_000
 
-_QUEUE = ("JobID", "State", "NodeList", "exit_code", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "Reason", "Name")
-_ACCOUNT = ("JobIDRaw", "JobName", "State", "NodeList", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "TotalCPU", "MaxRSS",
+_QUEUE = ("JobArrayID", "State", "NodeList", "exit_code", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "Reason", "Name")
+_ACCOUNT = ("JobID", "JobName", "State", "NodeList", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "TotalCPU", "MaxRSS",
             "ConsumedEnergyRaw", "AllocTRES", "Restarts")  # fmt: skip
-_A_JOB = re.compile(r"\d+\|[A-Z_]+\|")
-_CLEAN = ("env", "TZ=UTC", "LC_ALL=C", "SLURM_TIME_FORMAT=%Y-%m-%dT%H:%M:%S")
-"""Times in UTC, whatever the login node's zone."""
+_A_JOB = re.compile(r"\d[^|]*\|[A-Z_]+\|")
+_TASKS = re.compile(r"(?P<array>\d+)_\[(?P<tasks>[\d,:-]+)(%\d+)?\]")
+"""Tasks of an array that wait, with the reasons of them all. (`squeue --array` would write a line for each, with its own; but of tasks
+in regular distances it forgets the last, as 26.05 does: a job that is not seen would be taken for one that is lost.)"""
+_CLEAN = ("env", "TZ=UTC", "LC_ALL=C", "SLURM_TIME_FORMAT=%Y-%m-%dT%H:%M:%S", "SLURM_BITSTR_LEN=0")
+"""Times in UTC, whatever the login node's zone; and an array's tasks in full length."""
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _UNKNOWN = float(1 << 62)
 """Numbers from here on are Slurm's way of saying that there is none."""
@@ -26,14 +30,16 @@ _UNKNOWN = float(1 << 62)
 
 def sbatch(settings: SlurmSettings, request: Request) -> list[str]:
     """Argv; the script goes to standard input. `NIL`: nothing of the submitter's environment goes along, and none is loaded."""
-    command = [*_CLEAN, "sbatch", "--parsable", f"--job-name={request.name}", "--export=NIL", "--chdir=/", "--input=/dev/null",
-    "--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1",
-               f"--cpus-per-task={request.cores}", f"--mem={request.mebibytes}M",
-               f"--time={request.minutes}", "--requeue", f"--nice={nice(request.priority)}"]  # fmt: skip
+    command = [*_CLEAN, "sbatch", "--parsable", f"--job-name={request.name}", "--export=NIL", "--chdir=/",
+               "--input=/dev/null", "--output=/dev/null", "--error=/dev/null", "--nodes=1", "--ntasks=1",
+               f"--cpus-per-task={request.cores}", f"--mem={request.mebibytes}M", f"--time={request.minutes}",
+               "--requeue", f"--nice={nice(request.priority)}"]  # fmt: skip
     place = ((name, getattr(settings, name)) for name in ("partition", "account", "qos", "constraint", "reservation"))
     command += [f"--{name}={value}" for name, value in place if value]
     if request.gpus:
         command.append(f"--gres={settings.gpu}:{request.gpus}")
+    if request.tasks:
+        command.append(f"--array=0-{request.tasks - 1}")
     return command
 
 
@@ -53,7 +59,7 @@ def submitted(answer: str) -> str:
 
 def squeue() -> list[str]:
     """Argv: every job of this account, also those that have ended and are not forgotten yet."""
-    return [*_CLEAN, "squeue", "--me", "--noheader", "--array", "--states=all", "--Format=" + ",".join(f"{name}:{SEPARATOR}" for name in _QUEUE)]
+    return [*_CLEAN, "squeue", "--me", "--noheader", "--states=all", "--Format=" + ",".join(f"{name}:{SEPARATOR}" for name in _QUEUE)]
 
 
 def queued(answer: str) -> tuple[Line, ...]:
@@ -67,19 +73,37 @@ def queued(answer: str) -> tuple[Line, ...]:
             lines.append(line)
         else:
             lines[-1] += "\n" + line
-    return tuple(map(_queue_line, lines))
+    return tuple(found for line in lines for found in _queue_lines(line))
 
 
-def _queue_line(line: str) -> Line:
+def _queue_lines(line: str) -> Iterator[Line]:
     fields = _fields(line, len(_QUEUE), "squeue")
     id_, state, nodes, exit_code, restarts, submitted_at, started, ended, reason, name = fields
-    return Line(id=id_, name=name, state=state, reason="" if reason == "None" else reason, nodes=nodes, exit_code=_exit(exit_code),
-                restarts=int(_number(restarts)), submitted=moment(submitted_at), started=moment(started), ended=moment(ended))  # fmt: skip
+    one = Line(id=id_, name=name, state=state, reason="" if reason == "None" else reason, nodes=nodes, exit_code=_exit(exit_code),
+               restarts=int(_number(restarts)), submitted=moment(submitted_at), started=moment(started), ended=moment(ended))  # fmt: skip
+    several = _TASKS.fullmatch(id_)
+    ids = [f"{several['array']}_{task}" for task in tasks_of(several["tasks"])] if several else [id_]
+    yield from (replace(one, id=own, name=name_of(own, name)) for own in ids)
+
+
+def tasks_of(text: str) -> Iterator[int]:
+    """The numbers in `0,2-3,10-20:5`."""
+    for part in text.split(","):
+        span, _, step = part.partition(":")
+        first, _, last = span.partition("-")
+        yield from range(int(first), int(last or first) + 1, int(step or 1))
+
+
+def name_of(id_: str, name: str) -> str:
+    """The lab's name of a job that has that id and that name at the scheduler."""
+    _, _, task = id_.partition("_")
+    return task_name(name, int(task)) if task.isdigit() else name
 
 
 def sacct(names: Collection[str]) -> list[str]:
-    """Argv: what accounting knows of jobs of these names, their steps and earlier tries included."""
-    return [*_CLEAN, "sacct", "--noheader", "--parsable2", "--duplicates", "--starttime=now-30days", f"--name={','.join(sorted(names))}",
+    """Argv: what accounting knows of jobs of these names, their steps and earlier tries included; of arrays, all of their tasks."""
+    own = sorted({name.partition(".")[0] for name in names})
+    return [*_CLEAN, "sacct", "--noheader", "--parsable2", "--duplicates", "--starttime=now-30days", f"--name={','.join(own)}",
             "--format=" + ",".join(_ACCOUNT)]  # fmt: skip
 
 
@@ -88,7 +112,9 @@ def accounted(answer: str) -> tuple[Line, ...]:
     lines: list[Line] = []
     for row in filter(str.strip, answer.split("\n")):
         fields = dict(zip(_ACCOUNT, _fields(row, len(_ACCOUNT), "sacct"), strict=True))
-        if "." not in fields["JobIDRaw"]:
+        if _TASKS.match(fields["JobID"]):
+            continue  # they have not begun
+        if "." not in fields["JobID"]:
             lines.append(_account_line(fields))
         elif lines:
             lines[-1] = _with_step(lines[-1], fields)
@@ -104,7 +130,7 @@ def _account_line(fields: dict[str, str]) -> Line:
         usage["energy_joules"] = energy
     if gpus := _gpus(fields["AllocTRES"]):
         usage["gpu_seconds"] = gpus * usage["elapsed_seconds"]
-    return Line(id=fields["JobIDRaw"], name=fields["JobName"], state=fields["State"], nodes=fields["NodeList"],
+    return Line(id=fields["JobID"], name=name_of(fields["JobID"], fields["JobName"]), state=fields["State"], nodes=fields["NodeList"],
                 exit_code=_exit(fields["ExitCode"]), restarts=int(_number(fields["Restarts"])), submitted=submitted_at,
                 started=started, ended=ended, usage=tuple(usage.items()))  # fmt: skip
 
@@ -115,12 +141,12 @@ def _with_step(line: Line, fields: dict[str, str]) -> Line:
         usage["memory_peak_bytes"] = max(peak, usage.get("memory_peak_bytes", 0.0))
     if energy := _number(fields["ConsumedEnergyRaw"]):
         usage["energy_joules"] = max(energy, usage.get("energy_joules", 0.0))
-    return Line(**(line.__dict__ | {"usage": tuple(usage.items())}))
+    return replace(line, usage=tuple(usage.items()))
 
 
-def scancel(names: Collection[str]) -> list[str]:
-    """Argv: one by one of these names, of this account only. The script hears it, and ends its containers."""
-    return [*_CLEAN, "bash", "-c", 'for name; do scancel --me --quiet --name="$name" || exit; done', "scancel", *sorted(names)]
+def scancel(ids: Collection[str]) -> list[str]:
+    """Argv: those of them that are this account's. Their scripts hear it, and end their containers."""
+    return [*_CLEAN, "scancel", "--me", "--quiet", *sorted(ids)]
 
 
 def update(id_: str, **fields: object) -> list[str]:

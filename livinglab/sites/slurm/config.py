@@ -61,6 +61,12 @@ class SlurmSettings(Frozen):
     apptainer: Path = Path("/usr/bin/apptainer")
     build: Literal["login", "job"] = "login"
     """Where images are built: on the login node, or in a job where the site does not allow that."""
+    in_flight: int = Field(default=200, ge=1, le=20_000)
+    """Attempts that a worker has at the cluster at the same time, waiting there or running; the others wait in the lab. Not more than the
+    account may submit (`MaxSubmitJobs`)."""
+    array_size: int = Field(default=100, ge=1, le=1_000)
+    """Jobs that are alike and are submitted by commands at the same time are one job array, of so many tasks at most; 1 for none.
+    The cluster's `MaxArraySize` must not be less."""
     poll_seconds: float = Field(default=0.25, ge=0.05, le=60)
 
     @field_validator("scratch", "apptainer")

@@ -1,7 +1,7 @@
 """The seam to the scheduler: asking for jobs and looking at them. Two stand behind it, the command line and slurmrestd."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -14,13 +14,15 @@ class Request:
     """A job as it is asked for: nothing in it says what it is for."""
 
     name: str
-    script: str
+    script: str = field(repr=False)
     cores: int
     mebibytes: int
     minutes: int
     gpus: int = 0
     priority: int = 0
     """From −100 to 100; 0 is what the site gives everybody."""
+    tasks: int = 0
+    """As a job array of so many, each of which asks for all of this; 0 for a job of its own."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Line:
     """A job as the scheduler sees it, in its own words."""
 
     id: str
+    """Of an array's task: `ARRAY_TASK`."""
     name: str
+    """Of an array's task: see `task_name`."""
     state: str
     reason: str = ""
     nodes: str = ""
@@ -41,8 +45,18 @@ class Line:
     """What accounting knows: `cpu_seconds`, `memory_peak_bytes`, `energy_joules`, `gpu_seconds`, `queue_seconds`, `elapsed_seconds`."""
 
 
+def task_name(array: str, task: int) -> str:
+    """What the lab calls a task of a job array, all of which have one name at the scheduler."""
+    return f"{array}.{task}"
+
+
 class Control(Protocol):
     """A scheduler. Every call may raise `Unreachable` (nothing is known) and `Failed` (it said no)."""
+
+    @property
+    def array_size(self) -> int:
+        """The most tasks that an array may have; 1 where none are to be made."""
+        ...
 
     def submit(self, request: Request) -> str:
         """Submit; the job's id. Not idempotent: whoever calls looks the name up first, and after any error."""
@@ -56,8 +70,8 @@ class Control(Protocol):
         """What accounting knows of jobs of these names, the newest last, requeued runs of one job included: one query."""
         ...
 
-    def cancel(self, names: Collection[str]) -> None:
-        """Ask for the end of every job of these names. Names that are not there are none of its business."""
+    def cancel(self, ids: Collection[str]) -> None:
+        """Ask for the end of these jobs, as they were just seen. Those that have ended meanwhile are none of its business."""
         ...
 
     def hold(self, ids: Collection[str]) -> None:

@@ -1,6 +1,7 @@
 """From the lab's image to a SIF, once per digest: sent, built without root, and kept under the digest of what was sent."""
 
 import re
+import shlex
 import tarfile
 import tempfile
 import time
@@ -9,10 +10,12 @@ from typing import BinaryIO
 
 from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
 from livinglab.ports import Images
+from livinglab.sites.outputs import members
 from livinglab.sites.slurm.control import Cluster, Request
 from livinglab.sites.slurm.layout import Layout
+from livinglab.sites.slurm.sharing import Snapshot
 from livinglab.sites.slurm.shell import Failed
-from livinglab.sites.slurm.states import Phase, phase_of
+from livinglab.sites.slurm.states import lives
 from livinglab.sites.slurm.transfer import place
 from livinglab.sites.staging import Staging
 
@@ -43,9 +46,9 @@ Its folder is refused wherever it is named, since a link may lead to it."""
 class SlurmImages:
     """Images at one cluster."""
 
-    def __init__(self, cluster: Cluster, layout: Layout, images: Images, staging: Staging) -> None:
+    def __init__(self, cluster: Cluster, layout: Layout, images: Images, staging: Staging, queue: Snapshot) -> None:
         self._shell, self._control, self._settings = cluster.shell, cluster.control, cluster.settings
-        self._layout, self._images, self._staging = layout, images, staging
+        self._layout, self._images, self._staging, self._queue = layout, images, staging, queue
         self._ready: dict[str, str] = {}
 
     def ensure(self, digest: str) -> str:
@@ -103,16 +106,15 @@ class SlurmImages:
     def _build_in_a_job(self, arguments: tuple[str, ...]) -> None:
         """Where the login node must not be burdened. Its name is the image's, so that a second look finds it."""
         name = f"ll-image-{arguments[1][:16]}"
-        quoted = " ".join(f"'{argument}'" for argument in arguments)
-        script = f"#!/bin/bash -p\nset -- {quoted}\n{_BUILD}"
-        if not any(line.name == name and phase_of(line.state) in (Phase.WAITING, Phase.RUNNING) for line in self._control.queue()):
+        script = f"#!/bin/bash -p\nset -- {shlex.join(arguments)}\n{_BUILD}"
+        if not self._is_queued(name):
             self._control.submit(Request(name=name, script=script, cores=1, mebibytes=_BUILD_MEBIBYTES, minutes=_BUILD_MINUTES))
         end = time.monotonic() + _BUILD_SECONDS
-        while time.monotonic() < end:
-            lines = [line for line in self._control.queue() if line.name == name]
-            if not lines or phase_of(lines[-1].state) not in (Phase.WAITING, Phase.RUNNING):
-                break
+        while time.monotonic() < end and self._is_queued(name):
             time.sleep(self._settings.poll_seconds)
+
+    def _is_queued(self, name: str) -> bool:
+        return any(lives(line.state) for line in self._queue.look(fresh=True).get(name, ()))
 
 
 def _refuse_what_speaks_first(archive: Path) -> None:
@@ -124,8 +126,7 @@ def _refuse_what_speaks_first(archive: Path) -> None:
 
 def _check_layer(stream: BinaryIO) -> None:
     with tarfile.open(fileobj=stream, mode="r:") as tar:
-        while member := tar.next():
-            tar.members = []  # type: ignore[attr-defined] # else it keeps them all
+        for member in members(tar):
             if _RUNTIMES.fullmatch(member.name) or any(map(_RUNTIMES_FOLDER.search, (member.name, member.linkname))):
                 msg = f"{member.name!r} in the image is, or leads to, what Apptainer executes before anything else."
                 raise Invalid(msg, hint="Build the image from its files, without what an earlier Apptainer or Singularity left in it.")

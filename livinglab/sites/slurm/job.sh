@@ -31,9 +31,10 @@ broken() {
 
 # A job that was submitted twice runs once: the link is made by whoever comes first, and by it again after a requeue.
 claim() {
-    printf '%s\n' "$SLURM_JOB_ID" >"$JOB/claim.$SLURM_JOB_ID" && ln "$JOB/claim.$SLURM_JOB_ID" "$JOB/claim" 2>/dev/null
-    rm -f "$JOB/claim.$SLURM_JOB_ID"
-    [ "$(cat "$JOB/claim")" = "$SLURM_JOB_ID" ] || exit "$NOT_OURS"
+    local id="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    printf '%s\n' "$id" >"$JOB/claim.$id" && ln "$JOB/claim.$id" "$JOB/claim" 2>/dev/null
+    rm -f "$JOB/claim.$id"
+    [ "$(cat "$JOB/claim")" = "$id" ] || exit "$NOT_OURS"
     if [ -e "$JOB/cancelled" ]; then exit "$NOT_OURS"; fi
     if [ -e "$JOB/lost" ]; then exit "$LOST"; fi
 }
@@ -91,7 +92,7 @@ lay_out() {
     printf 'root:x:0:0::/:/bin/sh\nlab:x:%s:%s::/:/bin/sh\n' "$RUN_UID" "$RUN_GID" >"$BOX/passwd"
     printf 'root:x:0:\nlab:x:%s:\n' "$RUN_GID" >"$BOX/group"
     mount --bind "$BOX/passwd" /etc/passwd && mount --bind "$BOX/group" /etc/group || broken "no file could be bound over /etc/passwd in a user namespace"
-    if [ "$SOCKET_BYTES" != 0 ]; then sized "$BOX/socket" "$SOCKET_BYTES" 64 0700; fi
+    if [ "$SOCKET_BYTES" != 0 ]; then sized "$BOX/socket" "$SOCKET_BYTES" "$SOCKET_INODES" 0700; fi
     mkdir "$BOX/apptainer"
     for role in "${ROLES[@]}"; do
         . "$JOB/$role.launch"
@@ -241,7 +242,7 @@ wait_for() {
 
 # contain ROLE — carry one container to its end, and put aside what it left.
 contain() {
-    local role="$1" box="$BOX/$1" left="$LEFT/$1" alarm started codes most n=0
+    local role="$1" box="$BOX/$1" left="$LEFT/$1" alarm started codes n=0
     . "$JOB/$role.launch"
     trap : TERM # the script's first process sees to it; handlers are not inherited by what is executed
     drain "$role" <"$box/says" &
@@ -269,10 +270,9 @@ contain() {
     # tar passes sockets over in silence. A fifo it keeps, and that is no plain file either.
     find "$box/out" -type s -exec rm -f {} \; -exec mkfifo {} \;
     # Its size is bounded by the volume's; sparse files would grow here, so the stream is bounded too, and tar then fails.
-    most="$((OUT_BYTES + OUT_FILES * 4096 + 65536))"
-    tar -C "$box/out" --create --format=pax --hard-dereference --file=- . 2>/dev/null | head -c "$most" >"$left/outputs.tar"
+    tar -C "$box/out" --create --format=pax --hard-dereference --file=- . 2>/dev/null | head -c "$ARCHIVE_BYTES" >"$left/outputs.tar"
     codes="${PIPESTATUS[*]}"
-    if [ "$codes" != "0 0" ] && { [ "${codes#* }" != 0 ] || [ "$(stat -c %s "$left/outputs.tar")" != "$most" ]; }; then
+    if [ "$codes" != "0 0" ] && { [ "${codes#* }" != 0 ] || [ "$(stat -c %s "$left/outputs.tar")" != "$ARCHIVE_BYTES" ]; }; then
         broken "the outputs of container $role could not be put aside in the lab's folder"
     fi
     usage "$left/usage"

@@ -12,10 +12,8 @@
 
 import hashlib
 import hmac
-import io
 import math
 import shlex
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -23,13 +21,12 @@ from pathlib import PurePosixPath
 from livinglab.domain.canonical import canonical, digest_of
 from livinglab.domain.isolation import Area, Resources
 from livinglab.domain.run import JobKey
-from livinglab.ports import ContainerSpec, JobSpec
+from livinglab.ports import PARTNER_GRACE, ContainerSpec, JobSpec
 from livinglab.sites.attest import LAUNCHER, launcher_command
 from livinglab.sites.slurm.config import SlurmSettings
+from livinglab.sites.staging import SOCKET_BYTES, SOCKET_INODES
 
 JOB_NAME = "ll-"
-GRACE_SECONDS = 2
-SOCKET_BYTES = 1 << 20
 SCRATCH = ("/dev",)
 """Besides `/tmp` and `/dev/shm`, a container under Apptainer may write to its own small `/dev`."""
 _SPARE_SECONDS = 120
@@ -83,16 +80,16 @@ class Layout:
 
 def job_files(layout: Layout, settings: SlurmSettings, spec: JobSpec, tools: PurePosixPath) -> dict[str, bytes]:
     """What a job's folder holds when it is submitted, by name."""
-    keys = [JobKey(attempt=spec.attempt, role=c.role) for c in spec.containers]
     socket = any(m.area == "socket" for c in spec.containers for m in c.mounts)
     job = {
         "ROLES": [str(c.role) for c in spec.containers], "RUN_UID": spec.profile.uid, "RUN_GID": spec.profile.gid,
         "TMP_BYTES": spec.profile.tmp_bytes,
-        "SOCKET_BYTES": SOCKET_BYTES if socket else 0, "GRACE_SECONDS": GRACE_SECONDS, "APPTAINER": str(settings.apptainer),
+        "SOCKET_BYTES": SOCKET_BYTES if socket else 0, "SOCKET_INODES": SOCKET_INODES,
+        "GRACE_SECONDS": f"{PARTNER_GRACE.total_seconds():g}", "APPTAINER": str(settings.apptainer),
         "CONFIG": str(tools / "apptainer.conf"), "SECCOMP": str(tools / "seccomp.json"),
     }  # fmt: skip
     files = {
-        "keys": "".join(f"{key}\n" for key in keys).encode(),
+        "keys": "".join(f"{key}\n" for key in spec.keys).encode(),
         "spec": digest_of(spec).encode(),
         "spec.json": canonical(spec),
         "job.launch": _assignments(job),
@@ -109,20 +106,9 @@ def _container(layout: Layout, spec: JobSpec, container: ContainerSpec, tools: P
     return {
         "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)),
         "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
-        "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "BINDS": binds,
+        "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "ARCHIVE_BYTES": archive_bytes(limits), "BINDS": binds,
         "GPUS": ["--nv"] if limits.gpus else [], "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),
     }  # fmt: skip
-
-
-def packed(files: Mapping[str, bytes]) -> bytes:
-    """As a tar archive."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o600
-            tar.addfile(member, io.BytesIO(data))
-    return out.getvalue()
 
 
 def archive_bytes(limits: Resources) -> int:

@@ -1,12 +1,13 @@
 """What a job's line at the scheduler and what its script left come to. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from livinglab.domain.run import JobKey
 from livinglab.ports import Limit, Observation, Seen
 from livinglab.sites.slurm.control import Line
-from livinglab.sites.slurm.states import Phase, advice, phase_of
+from livinglab.sites.slurm.states import Phase, advice, lives, phase_of
 
 NOT_OURS, BROKEN, LOST = 96, 95, 94
 """The script's own exit codes: another job had the claim; the node cannot do what the lab needs; an earlier try is lost."""
@@ -18,9 +19,9 @@ _BOOKED_SECONDS = 3_600
 
 Facts = Mapping[str, str]
 """What lies in a job's folder: `there`, `leader` (the job that this container is part of, where it is not the first), `age` (seconds
-since anything in it changed), `claim`, `cancelled` (by the lab), `lost` (begun on a node that failed), `broken`, `end`, and per role
-`ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`, `ROLE/full`,
-`ROLE/oom` (the kernel has ended some of it for its memory)."""
+since anything in it changed), `slurm` (its names at the scheduler besides its own: of tasks of arrays), `claim`, `cancelled` (by the
+lab), `lost` (begun on a node that failed), `broken`, `end`, and per role `ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`,
+`ROLE/full`, `ROLE/oom` (the kernel has ended some of it for its memory)."""
 
 ASK = r"""
 cd "$1/jobs" || exit
@@ -30,6 +31,7 @@ while read -r job; do
     [ -f "$job/spec" ] || continue # a folder without it is what a dying script made once more
     made="$(stat -L -c %Y "$job" 2>/dev/null)" || continue
     printf '%s\tthere\t1\n' "$job"
+    [ -f "$job/slurm" ] && printf '%s\tslurm\t%s\n' "$job" "$(tr '\n' ' ' <"$job/slurm")"
     [ -L "$job" ] && printf '%s\tleader\t%s\n' "$job" "$(readlink "$job")"
     printf '%s\tage\t%s\n' "$job" "$((now - made))"
     for file in "$job"/claim "$job"/cancelled "$job"/lost "$job"/left/broken "$job"/left/end "$job"/left/*/exit "$job"/left/*/stopped \
@@ -57,11 +59,28 @@ def parse_facts(answer: str) -> dict[str, dict[str, str]]:
 
 def the_line(lines: Iterable[Line], facts: Facts) -> Line | None:
     """The line that counts among those of one name: the one that has the claim, else one that may get it, else the last."""
-    lines = sorted(lines, key=lambda line: (line.submitted or datetime.min.replace(tzinfo=UTC), int(line.id)))
+    lines = sorted(lines, key=lambda line: (line.submitted or datetime.min.replace(tzinfo=UTC), [int(n) for n in re.findall(r"\d+", line.id)]))
     claimed = [line for line in lines if line.id == facts.get("claim")]
     others = [line for line in lines if line.exit_code != NOT_OURS] or lines
-    alive = [line for line in others if phase_of(line.state) in (Phase.RUNNING, Phase.WAITING)]
+    alive = [line for line in others if lives(line.state)]
     return (claimed or alive or others or [None])[-1]  # type: ignore[list-item]
+
+
+def never_begun(facts: Facts, queue: Mapping[str, object]) -> Line | None:
+    """Of a job that nobody knows, the line that it would have had, if it has not begun and never will.
+
+    One that the lab cancelled before it began does not begin. And of an array's tasks that are cancelled while they wait Slurm keeps
+    no record, though it has one of the array.
+
+    Args:
+        queue: what the controller knows, by name.
+    """
+    names = facts.get("slurm", "").split()
+    if "claim" in facts or not ("cancelled" in facts or names):
+        return None
+    arrays = {name.partition(".")[0] for name in queue}
+    gone = bool(names) and all(name.partition(".")[0] in arrays for name in names)
+    return Line(id="", name="", state="CANCELLED", reason="it never began") if "cancelled" in facts or gone else None
 
 
 def observe(key: JobKey, line: Line | None, facts: Facts, now: datetime) -> Observation:

@@ -2,41 +2,80 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
-from livinglab.domain.errors import LivingLabError
+from livinglab.domain.errors import LivingLabError, Unreachable
 from livinglab.sites.slurm.control import Line
 from livinglab.sites.slurm.shell import Shell
+
+_REST = 10
+"""A look is not repeated before this many times as long as it took, from its begin."""
+
+
+class Patience:
+    """Leaves a scheduler alone for a while when it did not answer, for twice as long each time. Threads share one.
+
+    Meanwhile whoever asks is told at once that it is not reached, so that a thousand runs are no burden to a busy controller either.
+    """
+
+    _FIRST, _MOST = 0.5, 15.0  # seconds
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._until = float("-inf")
+        self._said = ""
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Around one question. `Unreachable` at once where it is left alone."""
+        left = self._until - time.monotonic()
+        if left > 0:
+            msg = f"{self._said} It is asked again in {left:.1f} seconds."
+            raise Unreachable(msg)
+        try:
+            yield
+        except Unreachable as error:
+            with self._lock:
+                self._failures += 1
+                self._until = time.monotonic() + min(self._MOST, self._FIRST * 2 ** (self._failures - 1))
+                self._said = error.message
+            raise
+        self._failures = 0
 
 
 class Snapshot:
     """One look at the queue for all who ask within `seconds`; whoever comes while one is under way waits for that one.
 
+    A controller that takes long to answer is asked less often: at most a tenth of its time is taken, or a half where somebody must know.
+
     Args:
         ask: the query.
         seconds: how old an answer may be.
+        patience: shared by all that ask the same controller.
     """
 
-    def __init__(self, ask: Callable[[], tuple[Line, ...]], seconds: float) -> None:
-        self._ask, self._seconds = ask, seconds
+    def __init__(self, ask: Callable[[], tuple[Line, ...]], seconds: float, patience: Patience | None = None) -> None:
+        self._ask, self._seconds, self._patience = ask, seconds, patience or Patience()
+        self._took = 0.0
         self._lock = threading.Lock()
         self._taken = float("-inf")
         self._lines: dict[str, list[Line]] = {}
-        self.queries = 0
-        """How often the scheduler was asked."""
 
     def look(self, *, fresh: bool = False) -> dict[str, list[Line]]:
         """Lines by name. `fresh`: taken after this call, for whoever is about to decide something by what is *not* there."""
         called = time.monotonic()
         with self._lock:
-            if self._taken < (called if fresh else called - self._seconds):
+            if self._taken < (called if fresh else called - max(self._seconds, _REST * self._took)):
+                time.sleep(max(0.0, min(self._took, self._taken + 2 * self._took - time.monotonic())))
                 begun = time.monotonic()
                 lines: dict[str, list[Line]] = {}
-                for line in self._ask():
-                    lines.setdefault(line.name, []).append(line)
-                self.queries += 1
-                self._lines, self._taken = lines, begun
+                with self._patience.asking():
+                    for line in self._ask():
+                        lines.setdefault(line.name, []).append(line)
+                self._lines, self._taken, self._took = lines, begun, time.monotonic() - begun
             return self._lines
 
 
@@ -91,14 +130,10 @@ class Ends:
                     return
                 known = "".join(f"{name}\n" for name in self._ended).encode()
             try:
-                new = (
-                    self._shell.run(_LISTEN, str(self._root), str(self._LISTEN_SECONDS), stdin=known, timeout=self._LISTEN_SECONDS + 30)
-                    .decode()
-                    .split()
-                )
+                said = self._shell.run(_LISTEN, str(self._root), str(self._LISTEN_SECONDS), stdin=known, timeout=self._LISTEN_SECONDS + 30)
             except LivingLabError:
                 time.sleep(self._BACK_OFF)  # whoever waits observes meanwhile, and hears of it there
                 continue
             with self._changed:
-                self._ended.update(new)
+                self._ended.update(said.decode().split())
                 self._changed.notify_all()

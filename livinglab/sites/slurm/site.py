@@ -5,10 +5,10 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, NotFound, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
@@ -19,28 +19,14 @@ from livinglab.sites.slurm.collecting import Collector
 from livinglab.sites.slurm.control import Cluster, Line, Request
 from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.layout import Layout
-from livinglab.sites.slurm.sharing import Ends, Snapshot
+from livinglab.sites.slurm.sharing import Ends, Patience, Snapshot
 from livinglab.sites.slurm.shell import Failed
-from livinglab.sites.slurm.states import Phase, phase_of
+from livinglab.sites.slurm.states import Phase, lives, phase_of
+from livinglab.sites.slurm.submitting import Job, MissingError, Submissions
 from livinglab.sites.slurm.tools import place_tools
 from livinglab.sites.slurm.transfer import place
-from livinglab.sites.staging import ROLES, Staging
+from livinglab.sites.staging import ROLES, Staging, dataset_in
 
-_PLACE = r"""
-umask 077
-cd "$1/jobs" || exit
-for source in "${@:5:$4}"; do [ -e "$source" ] || { printf 'no %s\n' "$source"; exit; }; done
-if [ ! -d "$2" ]; then
-    mkdir "$2.$3" 2>/dev/null
-    tar --extract --no-same-owner --directory "$2.$3" && mv -T "$2.$3" "$2" 2>/dev/null && fresh=1
-    rm -rf "$2.$3"
-    [ -f "$2/spec" ] || exit
-    for other in "${@:5 + $4}"; do ln -sfn "$2" "$other"; done
-else
-    touch "$2" # it is about to be submitted again, and young
-fi
-printf '%s %s %s\n' "${fresh:-0}" "$(cat "$2/spec")" "$(cat "$2/claim" 2>/dev/null)"
-"""
 _CANCEL = 'cd "$1/jobs" || exit; [ -d "$2" ] || exit 66; : >"$2/cancelled"'
 _LOG = '[ -f "$1" ] || exit 0; tail -c +"$2" "$1" | head -c "$3"'
 _NO_FOLDER = 66
@@ -48,7 +34,6 @@ _THERE = f'[ -d "$1" ] || exit {_NO_FOLDER}\n'
 _OWNED = 'cd "$1/jobs" || exit; cat -- */keys 2>/dev/null || true'
 _LOSE = 'cd "$1/jobs/$2" && : >lost'
 _RELEASE = 'cd "$1" || exit; attempt="$2"; shift 2; rm -rf "$attempt"; for job; do rm -rf "jobs/$job" "ended/$job"; done'
-_SCRIPT = "#!/bin/bash -p\nexec /bin/bash -p '{tools}/job.sh' '{job}'\n"
 _SETTLE, _SETTLE_MOST = 0.05, 5.0
 """Seconds between the script's end and the next look at what the scheduler says of it; twice as long before each one after that."""
 
@@ -69,15 +54,19 @@ class SlurmSite:
         self.settings, self._shell, self._control = cluster.settings, cluster.shell, cluster.control
         self._staging = Staging(root)
         self.layout = Layout(PurePosixPath(self.settings.scratch), instance, self._lab())
-        self._images = SlurmImages(cluster, self.layout, images, self._staging)
         self._tools_at: PurePosixPath | None = None
         self._datasets: set[str] = set()
         """Digests of those that were placed at the cluster."""
-        self._queue = Snapshot(self._control.queue, self.settings.poll_seconds)
+        patience = Patience()
+        self._queue = Snapshot(self._control.queue, self.settings.poll_seconds, patience)
+        self._images = SlurmImages(cluster, self.layout, images, self._staging, self._queue)
+        self._submissions = Submissions(self._shell, self._control, self.layout.root, partial(self._lines, fresh=True), patience)
         self._collector = Collector(cluster, self.layout)
         self._ends = Ends(self._shell, self.layout.root)
         self._leaders: dict[str, str] = {}
         """Jobs whose folders were seen: a container's name → that of the job that it is part of."""
+        self._enrolled: dict[str, tuple[str, ...]] = {}
+        """By a job's name, those that it has at the scheduler besides."""
         self._restarts: dict[str, int] = {}  # by a job's name, how many of them were found to be harmless
 
     def _lab(self) -> bytes:
@@ -91,11 +80,11 @@ class SlurmSite:
 
     @property
     def _tools(self) -> PurePosixPath:
-        with self._staging.locked("tools"):
-            if self._tools_at is None:
+        if self._tools_at is None:
+            with self._staging.locked("tools"):
                 self._tools_at = place_tools(self._shell, self.layout.root, self.launcher)
                 (self._staging.root / "placed").touch()
-            return self._tools_at
+        return self._tools_at
 
     def _there(self, script: str, *arguments: str, stdin: bytes = b"") -> bytes | None:
         """Run a script that is given the lab's folder; None where there never was one. One that is gone is not taken for an empty one."""
@@ -118,10 +107,7 @@ class SlurmSite:
 
     def has_dataset(self, digest: str) -> bool:
         """See the port. The vault is the worker's; what a job needs of it is placed at the cluster before the job is submitted."""
-        return self._dataset(digest).is_dir()
-
-    def _dataset(self, digest: str) -> Path:
-        return self.vault / digest.removeprefix("sha256:")
+        return dataset_in(self.vault, digest).is_dir()
 
     def push(self, attempt: str, area: Area, files: Mapping[str, Path]) -> None:
         """See the port."""
@@ -131,7 +117,7 @@ class SlurmSite:
 
     def _place_datasets(self, spec: JobSpec) -> None:
         for digest in {m.dataset for c in spec.containers for m in c.mounts if m.dataset} - self._datasets:
-            source = self._dataset(digest)
+            source = dataset_in(self.vault, digest)
             if not source.is_dir():
                 msg = f"dataset {digest} is not in the vault of site {self.name}."
                 raise PlatformFault(msg)
@@ -142,39 +128,26 @@ class SlurmSite:
     # --- jobs ----------------------------------------------------------------------------------------------------------
 
     def submit(self, spec: JobSpec, key: JobKey) -> Handle:
-        """See the port. Slurm has no idempotency key, so the job's folder and name are one; and should a job be submitted twice all
-        the same, it runs once: `job.sh` has the second one end at once.
-        """  # noqa: D205
-        if spec.containers[0].role != key.role or spec.attempt != key.attempt:
-            msg = f"a job is submitted under the key of its first container, not under {key}."
+        """See the port."""
+        if spec.keys[0] != key:
+            msg = f"a job is submitted under the key of its first container, {spec.keys[0]}, not {key}."
             raise Invalid(msg)
-        name = self.layout.job(key)
         with self._staging.locked(f"attempt-{spec.attempt}"):
-            fresh, id_ = self._place_job(name, spec)
-            if id_ is None and not fresh:
-                lines = self._lines_of({name}, fresh=True).get(name, ())
-                id_ = next((line.id for line in lines if line.exit_code != observing.NOT_OURS), None)
-                fresh = id_ is None
-            if id_ is None:
-                id_ = self._control.submit(self._request(name, spec))
-        return Handle(key=key, id=id_, created=fresh)
+            for container in spec.containers:
+                self._images.ensure(container.image)
+            self._place_datasets(spec)
+            try:
+                submitted = self._submissions.submit(self._job(spec))
+            except MissingError as error:
+                self._refuse_missing(spec, error.path)
+        return Handle(key=key, id=submitted.id, created=submitted.created)
 
-    def _place_job(self, name: str, spec: JobSpec) -> tuple[bool, str | None]:
-        """Make the job's folder, unless it is there; whether it was made, and the id of the job, if it has begun."""
-        for container in spec.containers:
-            self._images.ensure(container.image)
-        self._place_datasets(spec)
-        sources = [f"../{path.relative_to(self.layout.root)}" for path in laid.sources_of(self.layout, spec)]
-        files = laid.job_files(self.layout, self.settings, spec, self._tools)
-        arguments = (name, secrets.token_hex(4), str(len(sources)), *sources, *self._names_of(spec)[1:])
-        answer = self._shell.run(_PLACE, str(self.layout.root), *arguments, stdin=laid.packed(files)).decode()
-        if answer.startswith("no "):
-            self._refuse_missing(spec, self.layout.root / answer.removeprefix("no ../").rstrip("\n"))
-        fresh, digest, *id_ = answer.split()
-        if digest != digest_of(spec):
-            msg = f"job {spec.attempt} exists with another specification."
-            raise Conflict(msg)
-        return fresh == "1", id_[0] if id_ else None
+    def _job(self, spec: JobSpec) -> Job:
+        name, *partners = map(self.layout.job, spec.keys)
+        request = Request(name=name, script="", cores=laid.cores(spec), mebibytes=laid.mebibytes(spec), minutes=laid.minutes(spec),
+                          gpus=sum(c.resources.gpus for c in spec.containers))  # fmt: skip
+        return Job(request=request, files=laid.job_files(self.layout, self.settings, spec, self._tools),
+                   needed=tuple(laid.sources_of(self.layout, spec)), partners=tuple(partners), tools=self._tools)  # fmt: skip
 
     def _refuse_missing(self, spec: JobSpec, path: PurePosixPath) -> NoReturn:
         """Clusters remove from their scratch what was not used for long: what the lab can place again, it does."""
@@ -185,11 +158,6 @@ class SlurmSite:
         self._datasets.clear()
         msg = f"{path.parent.name}/{path.name} was removed from the cluster's scratch; it is placed there again."
         raise Unreachable(msg)
-
-    def _request(self, name: str, spec: JobSpec) -> Request:
-        script = _SCRIPT.format(tools=self._tools, job=self.layout.root / "jobs" / name)
-        return Request(name=name, script=script, cores=laid.cores(spec), mebibytes=laid.mebibytes(spec), minutes=laid.minutes(spec),
-                       gpus=sum(c.resources.gpus for c in spec.containers))  # fmt: skip
 
     # --- looking -------------------------------------------------------------------------------------------------------
 
@@ -202,36 +170,42 @@ class SlurmSite:
         except (Unreachable, Failed) as error:
             return {key: Observation(key=key, seen=Seen.UNREACHABLE, reason=error.message, at=now) for key in keys}
 
-    def _names_of(self, spec: JobSpec) -> list[str]:
-        return [self.layout.job(JobKey(attempt=spec.attempt, role=c.role)) for c in spec.containers]
-
     def _jobs(self, keys: Collection[JobKey]) -> dict[JobKey, tuple[Line | None, observing.Facts]]:
         """Each container's job as the scheduler has it, and what lies in its folder.
 
         The folders of jobs that are known here and are waiting or running are not looked into: nothing in them would change what is said.
+        Those of others are, after the scheduler was asked: what an ended job left was not there while it ran.
         """
         names = {key: self.layout.job(key) for key in keys}
         facts = self._facts({name for name in names.values() if name not in self._leaders})
-        self._leaders |= {name: found.get("leader", name) for name, found in facts.items()}
         leaders = {self._leaders[name] for name in names.values() if name in self._leaders}
-        lines = self._lines_of(leaders)
-        alive = {name for name in leaders if [_lives(line) for line in lines.get(name, ())] == [True]}
+        lines, enrolled = self._lines_of(leaders), {leader: self._enrolled.get(leader) for leader in leaders}
+        alive = {name for name in leaders if [lives(line.state) for line in lines[name]] == [True]}
         self._end_what_was_lost({name: lines[name][0] for name in alive})
-        facts |= self._facts({name for name in names.values() if name not in facts and self._leaders.get(name, name) not in alive})
+        facts |= self._facts({name for name in names.values() if self._leaders.get(name, name) not in alive})
+        lines |= self._lines_of({leader for leader, before in enrolled.items() if self._enrolled.get(leader) != before})
         known: dict[JobKey, tuple[Line | None, observing.Facts]] = {}
         for key, name in names.items():
             leader = self._leaders.get(name, name)
             found = facts.get(name, {"there": "1"} if leader in alive and name in self._leaders else {})
-            known[key] = (observing.the_line(lines.get(leader, ()), found) if found else None, found)
+            line = observing.the_line(lines.get(leader, ()), found) or observing.never_begun(found, self._queue.look())
+            known[key] = (line if found else None, found)
         return known
 
-    def _lines_of(self, names: set[str], *, fresh: bool = False) -> dict[str, list[Line]]:
-        """What the controller knows, and of what it has forgotten, accounting. What lives, the controller knows."""
+    def _lines_of(self, leaders: set[str]) -> dict[str, list[Line]]:
+        return self._lines({leader: (leader, *self._enrolled.get(leader, ())) for leader in leaders})
+
+    def _lines(self, names: Mapping[str, Collection[str]], *, fresh: bool = False) -> dict[str, list[Line]]:
+        """What the controller knows of jobs that have these names there, and of those that it has forgotten, accounting.
+
+        What lives, the controller knows.
+        """
         queue = self._queue.look(fresh=fresh)
-        found = {name: list(queue[name]) for name in names if name in queue}
-        for line in self._control.accounted(names - found.keys()) if names - found.keys() else ():
-            if not _lives(line):
-                found.setdefault(line.name, []).append(line)
+        found = {job: [line for name in own for line in queue.get(name, ())] for job, own in names.items()}
+        forgotten = {name: job for job, own in names.items() if not found[job] for name in own}
+        for line in self._control.accounted(forgotten.keys()):
+            if not lives(line.state):
+                found[forgotten[line.name]].append(line)
         return found
 
     def _end_what_was_lost(self, alive: Mapping[str, Line]) -> None:
@@ -239,12 +213,12 @@ class SlurmSite:
         restarted = {name: line for name, line in alive.items() if line.restarts > self._restarts.get(name, 0)}
         if not restarted:
             return
-        tries, facts = self._control.accounted(restarted), self._facts(set(restarted))
+        tries, facts = self._control.accounted({line.name for line in restarted.values()}), self._facts(set(restarted))
         for name, line in restarted.items():
-            mine = [told for told in tries if told.name == name and told.id == line.id]
+            mine = [told for told in tries if told.id == line.id]
             if observing.lost_before(mine, facts.get(name, {})):
                 self._shell.run(_LOSE, str(self.layout.root), name)
-                self._control.cancel([name])
+                self._control.cancel([line.id])
             elif sum(told.ended is not None for told in mine) >= line.restarts:
                 self._restarts[name] = line.restarts
 
@@ -252,7 +226,11 @@ class SlurmSite:
         if not names:
             return {}
         asked = "".join(f"{name}\n" for name in sorted(names)).encode()
-        return observing.parse_facts((self._there(observing.ASK, stdin=asked) or b"").decode(errors="replace"))
+        facts = observing.parse_facts((self._there(observing.ASK, stdin=asked) or b"").decode(errors="replace"))
+        for name, found in facts.items():
+            leader = self._leaders[name] = found.get("leader", name)
+            self._enrolled[leader] = tuple(found.get("slurm", "").split())
+        return facts
 
     def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
         """See the port. What ends a job leaves a mark that is waited for at the cluster's file system, so that the scheduler is not asked."""
@@ -262,7 +240,7 @@ class SlurmSite:
         while noticed and time.monotonic() < end:
             with suppress(Unreachable, Failed):  # `observe` then says so
                 self._queue.look(fresh=True)  # what was seen before the mark says nothing
-            if any(seen.seen not in (Seen.RUNNING, Seen.PENDING) for seen in self.observe(keys).values()):
+            if any(seen.seen in (Seen.EXITED, Seen.ABSENT) for seen in self.observe(keys).values()):
                 return
             time.sleep(max(0.0, min(settle, end - time.monotonic())))
             settle = min(2 * settle, _SETTLE_MOST)
@@ -271,12 +249,18 @@ class SlurmSite:
 
     def cancel(self, key: JobKey, grace: timedelta) -> None:  # noqa: ARG002 - of no use here: nothing that a cancelled job still writes is used
         """See the port. That it was the lab is written down before the scheduler is asked, so that it is not taken for another's doing."""
-        facts = self._facts({self.layout.job(key)}).get(self.layout.job(key), {})
-        if not facts:
-            return
-        name = facts.get("leader", self.layout.job(key))
-        self._shell.run(_CANCEL, str(self.layout.root), name)
-        self._control.cancel([name])
+        for name in self._there_of([key]):
+            self._shell.run(_CANCEL, str(self.layout.root), name)
+            self._control.cancel([line.id for line in self._queued({name}) if lives(line.state)])
+
+    def _there_of(self, keys: Collection[JobKey]) -> set[str]:
+        """The jobs of these containers that have a folder at the cluster."""
+        return {self._leaders[name] for name in self._facts({self.layout.job(key) for key in keys})}
+
+    def _queued(self, leaders: set[str]) -> list[Line]:
+        """What the controller knows of jobs, at this moment."""
+        queue = self._queue.look(fresh=True) if leaders else {}
+        return [line for leader in leaders for name in (leader, *self._enrolled.get(leader, ())) for line in queue.get(name, ())]
 
     # --- what is left --------------------------------------------------------------------------------------------------
 
@@ -301,13 +285,13 @@ class SlurmSite:
     def release(self, attempt: str) -> None:
         """See the port."""
         self._staging.folder(attempt)
-        names = [self.layout.job(JobKey(attempt=attempt, role=role)) for role in ROLES]
-        there = self._facts(set(names))
-        lines = self._queue.look(fresh=True) if there else {}
-        self._control.cancel([name for name in names if any(map(_lives, lines.get(name, ())))])
+        keys = [JobKey(attempt=attempt, role=role) for role in ROLES]
+        self._control.cancel([line.id for line in self._queued(self._there_of(keys)) if lives(line.state)])
+        names = [self.layout.job(key) for key in keys]
         self._there(_RELEASE, str(self.layout.attempt(attempt)), *names)
         for name in names:
             self._leaders.pop(name, None)
+            self._enrolled.pop(name, None)
             self._restarts.pop(name, None)
         self._ends.forget(names)
 
@@ -336,8 +320,7 @@ class SlurmSite:
             self._control.prioritise(line.id, priority)
 
     def _waiting(self, attempt: str) -> list[Line]:
-        queue = self._queue.look(fresh=True)
-        lines = (line for role in ROLES for line in queue.get(self.layout.job(JobKey(attempt=attempt, role=role)), ()))
+        lines = self._queued(self._there_of([JobKey(attempt=attempt, role=role) for role in ROLES]))
         return [line for line in lines if phase_of(line.state) is Phase.WAITING]
 
     def inspect(self) -> tuple[Demand, ...]:
@@ -345,7 +328,3 @@ class SlurmSite:
         _ = self._tools
         login = self._shell.run(demands.LOOK, str(self.layout.root), str(self.settings.apptainer)).decode(errors="replace")
         return (*demands.of_scheduler(self._control.config()), *demands.of_login(login))
-
-
-def _lives(line: Line) -> bool:
-    return phase_of(line.state) in (Phase.WAITING, Phase.RUNNING)

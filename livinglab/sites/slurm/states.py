@@ -72,6 +72,11 @@ def phase_of(state: str) -> Phase | None:
     return STATES.get(first.upper().rstrip("+"))
 
 
+def lives(state: str) -> bool:
+    """Does a job in that state wait or run?"""
+    return phase_of(state) in (Phase.WAITING, Phase.RUNNING)
+
+
 def advice(state: str, reason: str) -> str:
     """A sentence on what a job that waits waits for, and what to do about it. Empty where there is nothing to say."""
     reason = reason.strip("() ").replace("_", " ") if "requeued" in reason else reason.strip("() ").split(",")[0]

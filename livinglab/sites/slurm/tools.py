@@ -22,6 +22,6 @@ def place_tools(shell: Shell, root: PurePosixPath, launcher: Path) -> PurePosixP
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in sorted(files.items()))).hexdigest()
     shell.run(_MAKE_ROOT, str(root))
     folder = root / "bin" / digest[:20]
-    place(shell, folder, {**files})
+    place(shell, folder, files)
     shell.run('chmod 500 "$1/launcher"', str(folder))
     return folder

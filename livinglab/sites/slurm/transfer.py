@@ -68,23 +68,30 @@ def _place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes
     new = PurePosixPath(f"{folder}.new.{mark}")
     small = {name: source for name, source in files.items() if _size(source) <= SMALL}
     if small:
-        with tempfile.TemporaryFile() as packed:
-            _pack(packed, small)
-            shell.run(_UNPACK, str(new), stdin=packed, timeout=TIMEOUT)
+        with tempfile.TemporaryFile() as archive:
+            _pack(archive, small)
+            archive.seek(0)
+            shell.run(_UNPACK, str(new), stdin=archive, timeout=TIMEOUT)
     for name in files.keys() - small.keys():
         _send(shell, new / name, files[name], there.get(name, 0))
     shell.run(_FINISH, str(folder), mark, stdin=manifest, timeout=TIMEOUT)
 
 
-def _pack(packed: BinaryIO, files: Mapping[str, Path | bytes]) -> None:
-    with tarfile.open(fileobj=packed, mode="w") as tar:
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """As a tar archive whose files are closed to others."""
+    out = io.BytesIO()
+    _pack(out, files)
+    return out.getvalue()
+
+
+def _pack(out: BinaryIO, files: Mapping[str, Path | bytes] | Mapping[str, bytes]) -> None:
+    with tarfile.open(fileobj=out, mode="w") as tar:
         for name, source in files.items():
             data = source if isinstance(source, bytes) else source.read_bytes()
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(data), 0o600
             tar.addfile(member, io.BytesIO(data))
-    packed.flush()
-    packed.seek(0)
+    out.flush()
 
 
 def _send(shell: Shell, target: PurePosixPath, source: Path | bytes, already: int) -> None:
@@ -127,13 +134,13 @@ def fetch(shell: Shell, source: PurePosixPath, target: Path, *, limit: int) -> N
 def fetch_small(shell: Shell, folder: PurePosixPath) -> dict[str, bytes]:
     """The small files of one folder, by name: what the lab's own script wrote there. `NotFound` if there is no such folder."""
     try:
-        packed = shell.run(_SEVERAL, str(folder))
+        archive = shell.run(_SEVERAL, str(folder))
     except Failed as error:
         raise _not_there(error, folder) from error
-    if len(packed) > _SMALL_FILES:
+    if len(archive) > _SMALL_FILES:
         msg = f"{folder.name} holds more than the lab's script ever writes."
         raise PlatformFault(msg)
-    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         return {member.name: stream.read() for member in tar if member.isreg() and (stream := tar.extractfile(member))}
 
 

@@ -146,13 +146,12 @@ def test_what_is_asked_of_jobs(daemon: Daemon, control: RestControl) -> None:
     for id_ in ("7", "8"):
         daemon.says(f"/slurm/v0.0.45/job/{id_}", 200, {"results": None, "errors": []})
     assert control.submit(REQUEST).isdigit()
-    control.cancel(["ll-x", "ll-a"])
+    control.cancel(["8", "17_3"])
     control.hold(["8", "7"])
     control.let_go(["7"])
     control.prioritise("7", -100)
     assert [(method, path.removeprefix("/slurm/v0.0.45/"), body) for method, path, body, _ in daemon.asked[2:]] == [
-        ("DELETE", "jobs/", {"job_name": "ll-a", "user_name": "lab"}),
-        ("DELETE", "jobs/", {"job_name": "ll-x", "user_name": "lab"}),
+        ("DELETE", "jobs/", {"jobs": ["17_3", "8"], "user_name": "lab"}),
         ("POST", "job/7", {"hold": True}),
         ("POST", "job/8", {"hold": True}),
         ("POST", "job/7", {"hold": False}),

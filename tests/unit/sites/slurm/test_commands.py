@@ -75,6 +75,14 @@ def test_the_queue_is_read() -> None:
     assert (failed.exit_code, failed.reason) == (3, "NonZeroExitCode")
 
 
+def test_tasks_that_wait_are_one_line_and_each_is_a_job() -> None:
+    base = "|PENDING||0:0|0|2026-11-25T04:43:04|N/A|N/A|Priority|ll-array|\n"
+    lines = commands.queued(f"211_[0,2-3,10-18:4%2]{base}211_7{base}{RUNNING}211{base}")
+    assert [line.id for line in lines] == ["211_0", "211_2", "211_3", "211_10", "211_14", "211_18", "211_7", "41", "211"]
+    assert [line.name for line in lines][-4:] == ["ll-array.18", "ll-array.7", "ll-a", "ll-array"]
+    assert {line.reason for line in lines if line.id != "41"} == {"Priority"}
+
+
 def test_nothing_is_no_fault() -> None:
     assert commands.queued("") == commands.queued("\n") == commands.accounted("") == ()
 
@@ -131,6 +139,13 @@ def test_each_try_of_a_requeued_job_is_a_line() -> None:
     assert [line.state for line in commands.accounted(first + BATCH + JOB + BATCH)] == ["NODE_FAIL", "COMPLETED"]
 
 
+def test_a_task_has_a_name_of_its_own_in_accounting_too() -> None:
+    waiting = JOB.replace("41|", "41_[2-5]|").replace("COMPLETED", "PENDING")
+    task, batch = (text.replace("41", "41_1", 1) for text in (JOB, BATCH))
+    (line,) = commands.accounted(waiting + task + batch)
+    assert (line.id, line.name, dict(line.usage)["memory_peak_bytes"]) == ("41_1", "ll-a.1", float(2 << 20))
+
+
 def test_who_cancelled_is_kept() -> None:
     (line,) = commands.accounted(JOB.replace("COMPLETED", "CANCELLED by 2000"))
     assert line.state == "CANCELLED by 2000"
@@ -168,8 +183,9 @@ def test_a_time_that_is_not_known_is_none(text: str) -> None:
 def test_what_is_asked_names_what_is_ours() -> None:
     assert "--name=ll-a,ll-b" in commands.sacct({"ll-b", "ll-a"})
     assert "--duplicates" in commands.sacct({"ll-a"})
-    assert commands.scancel({"ll-b", "ll-a"})[-2:] == ["ll-a", "ll-b"]
+    assert "--name=ll-a,ll-b" in commands.sacct({"ll-b.7", "ll-b.12", "ll-a"})
+    assert commands.scancel({"17_3", "12"})[-4:] == ["--me", "--quiet", "12", "17_3"]
     assert "--me" in commands.squeue()
     assert commands.update("17", Nice=3)[-4:] == ["scontrol", "update", "JobId=17", "Nice=3"]
-    for command in (commands.sbatch(PLAIN, REQUEST), commands.squeue(), commands.sacct({"ll-a"}), commands.scancel({"ll-a"})):
+    for command in (commands.sbatch(PLAIN, REQUEST), commands.squeue(), commands.sacct({"ll-a"}), commands.scancel({"17"})):
         assert {"TZ=UTC", "LC_ALL=C"} <= set(command)

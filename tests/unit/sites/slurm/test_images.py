@@ -13,6 +13,7 @@ from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Cluster
 from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.layout import Layout
+from livinglab.sites.slurm.sharing import Snapshot
 from livinglab.sites.slurm.shell import local_shell
 from livinglab.sites.staging import Staging
 
@@ -61,7 +62,8 @@ def images(tmp_path: Path, export: Any, apptainer: str = "builds") -> SlurmImage
     layout = Layout(PurePosixPath(tmp_path), "lab", b"\x01" * 32)
     Path(layout.root / "images").mkdir(parents=True, exist_ok=True)
     shell = local_shell()
-    return SlurmImages(Cluster(settings, shell, CommandControl(shell, settings)), layout, export, Staging(tmp_path / "work"))
+    cluster = Cluster(settings, shell, CommandControl(shell, settings))
+    return SlurmImages(cluster, layout, export, Staging(tmp_path / "work"), Snapshot(cluster.control.queue, settings.poll_seconds))
 
 
 def built(tmp_path: Path) -> int:

@@ -15,6 +15,7 @@ from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.sites.slurm import layout as laid
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.layout import Layout
+from livinglab.sites.slurm.transfer import packed
 
 LAYOUT = Layout(PurePosixPath("/scratch"), "lab", b"\x01" * 32)
 SETTINGS = SlurmSettings(scratch=Path("/scratch"))
@@ -86,7 +87,7 @@ def test_names_tell_nothing_and_are_a_labs_own() -> None:
 
 def test_the_folder_of_a_job_is_packed_closed() -> None:
     files = laid.job_files(LAYOUT, SETTINGS, spec_of(), TOOLS)
-    with tarfile.open(fileobj=io.BytesIO(laid.packed(files))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(packed(files))) as tar:
         assert {member.name for member in tar} == {"keys", "spec", "spec.json", "job.launch", "pilot.launch"}
         assert {member.mode for member in tar.getmembers()} == {0o600}
     assert JobSpec.model_validate_json(files["spec.json"]) == spec_of()

@@ -123,10 +123,11 @@ def test_nothing_of_the_accounts_profile_changes_what_is_asked(control: CommandC
     """A partition that squeue is told to show would hide jobs, and what is hidden would be submitted again."""
     control.queue()
     control.accounted(["ll-a"])
-    control.cancel(["ll-a"])
+    control.cancel(["17"])
+    own = {"SLURM_CONF", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN"}
     for name in ("squeue", "sacct", "scancel"):
         seen = dict(line.partition("=")[::2] for line in (tmp_path / f"{name}.env").read_text().splitlines())
-        assert {n for n in seen if n.startswith(("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"))} == {"SLURM_CONF", "SLURM_TIME_FORMAT"}
+        assert {n for n in seen if n.startswith(("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"))} == own
         assert (seen["TZ"], seen["SLURM_CONF"]) == ("UTC", "/etc/site.conf")
 
 
@@ -139,7 +140,7 @@ def test_nothing_of_the_accounts_profile_changes_what_is_asked(control: CommandC
 ])  # fmt: skip
 def test_a_daemon_that_is_away_is_not_reached(control: CommandControl, tmp_path: Path, said: str) -> None:
     (tmp_path / "answer").write_text(f"echo {shlex.quote(said)} >&2; exit 1\n")
-    for ask in (control.queue, lambda: control.accounted(["ll-a"]), lambda: control.cancel(["ll-a"]), lambda: control.hold(["1"])):
+    for ask in (control.queue, lambda: control.accounted(["ll-a"]), lambda: control.cancel(["17"]), lambda: control.hold(["1"])):
         with pytest.raises(Unreachable, match="Slurm does not answer"):
             ask()
 
