@@ -19,7 +19,7 @@ up: setup ## start MLflow, Prefect, the API and a worker
 
 down: ## stop everything that was started here
 	@infra/services.sh down
-	@if timeout 10 docker version >/dev/null 2>&1; then infra/slurm/bed.sh down; fi
+	@if timeout 10 docker version >/dev/null 2>&1; then infra/slurm/bed.sh down; infra/kubernetes/bed.sh down; fi
 	@infra/engine.sh down
 
 check: setup ## lint, types, layers and the fast tests
@@ -38,6 +38,7 @@ test: setup ## everything: the checks, and all tests on the real backends (REQUI
 	@$(MAKE) --no-print-directory lint
 	infra/images/all.sh >/dev/null
 	infra/images/build.sh pilot-tests tests/pilots
+	@case ",$(REQUIRE)," in *,kubernetes,*) infra/kubernetes/build.sh >/dev/null ;; esac
 	$(PYTHON) -m pytest --require "$(REQUIRE)" --durations=15
 
 format: ## put the code into the house's format

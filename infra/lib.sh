@@ -102,6 +102,22 @@ engine_answers() { timeout 10 docker version --format '{{.Server.Version}}' >/de
 
 image_label() { docker image inspect --format "{{index .Config.Labels \"$2\"}}" "$1" 2>/dev/null; }
 
+# The mirror of Debian that this machine itself uses.
+mirror() { { cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | awk '/^(deb|URIs:) / { print $2; exit }'; }
+
+# debian_root ARCHIVE SUITE PACKAGES OPTION… — a tar of a small Debian, with what apt needs to reach the mirror from here; further options are mmdebstrap's.
+debian_root() {
+    local archive="$1" suite="$2" packages="$3"
+    apt-config dump | grep -E '^Acquire::(http|https|Retries)' >"$archive.conf" || true
+    printf 'Acquire::Check-Valid-Until "false";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\n' >>"$archive.conf"
+    mmdebstrap --quiet --variant=minbase --include="$packages" --aptopt="$archive.conf" --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' "${@:4}" \
+        --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
+        "$suite" "$archive.new.tar" "deb $(mirror) $suite main" "deb-src $(mirror) $suite main"
+    mv "$archive.new.tar" "$archive"
+    rm -f "$archive.conf"
+}
+
 # docker_build ARGUMENTS… — without network; through BuildKit where the client has it, else the classic builder (whose
 # farewell is not news). What the builder says is shown when it fails.
 docker_build() {

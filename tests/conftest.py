@@ -1,6 +1,6 @@
 """What every test may rely on: required services, a clean environment, seeded examples.
 
-`--require browser,docker,dockerd,gvisor,postgres,slurm,prefect,mlflow`: a test that is marked with one of these skips, with the reason,
+`--require browser,docker,dockerd,gvisor,kubernetes,postgres,slurm,prefect,mlflow`: a test that is marked with one of these skips, with the reason,
 where the service is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
 """
 
@@ -13,12 +13,12 @@ import pytest
 
 from tests.fixtures.available import SERVICES, why_missing
 
-pytest_plugins = ["tests.fixtures.browser", "tests.fixtures.engine", "tests.fixtures.postgres", "tests.fixtures.servers", "tests.fixtures.slurm"]
+pytest_plugins = [f"tests.fixtures.{name}" for name in ("browser", "engine", "kubernetes", "postgres", "servers", "slurm")]
 
 HOME = pytest.StashKey[Path]()
 REQUIRED = pytest.StashKey[frozenset[str]]()
-KEPT = {"LIVINGLAB_CACHE", "LIVINGLAB_BASE", "LIVINGLAB_SLURM_BED"}
-"""Settings of the build and of the test bed, not of a lab: they stay as they are."""
+KEPT = {"LIVINGLAB_CACHE", "LIVINGLAB_BASE", "LIVINGLAB_KUBECONFIG", "LIVINGLAB_KUBERNETES_BED", "LIVINGLAB_SLURM_BED"}
+"""Settings of the build and of the test beds, not of a lab: they stay as they are."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,18 +22,8 @@ PACKAGES+=,systemd-standalone-sysusers,python3-minimal,procps,util-linux
 GRANTS=(--cap-add SYS_ADMIN --cap-add SYS_NICE --security-opt seccomp=unconfined --security-opt apparmor=unconfined
     --security-opt systempaths=unconfined --device /dev/fuse)
 
-# The mirror of Debian that this machine itself uses.
-mirror() { { cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | awk '/^(deb|URIs:) / { print $2; exit }'; }
-
 make_root() { # archive
-    apt-config dump | grep -E '^Acquire::(http|https|Retries)' >"$1.conf" || true
-    printf 'Acquire::Check-Valid-Until "false";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\n' >>"$1.conf"
-    mmdebstrap --quiet --variant=minbase --include="$PACKAGES" --aptopt="$1.conf" --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/usr/share/mariadb/*/errmsg.sys.bak' \
-        "$SUITE" "$1.new.tar" "deb $(mirror) $SUITE main"
-    mv "$1.new.tar" "$1"
-    rm -f "$1.conf"
+    debian_root "$1" "$SUITE" "$PACKAGES" --customize-hook='rm -f "$1"/usr/share/mariadb/*/errmsg.sys.bak'
 }
 
 root() {

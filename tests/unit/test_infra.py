@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,7 +190,10 @@ def test_a_script_parses(script: Path) -> None:
     subprocess.run(["bash", "-n", ROOT / script], check=True)
 
 
-@pytest.mark.parametrize("script", ["engine.sh", "services.sh", "images/base.sh", "images/build.sh", "images/all.sh", "slurm/bed.sh"])
+@pytest.mark.parametrize(
+    "script",
+    ["engine.sh", "services.sh", "images/base.sh", "images/build.sh", "images/all.sh", "kubernetes/bed.sh", "kubernetes/build.sh", "slurm/bed.sh"],
+)
 def test_a_misused_script_says_how_it_is_used(script: str) -> None:
     asked = subprocess.run([ROOT / "infra" / script, "--nonsense"], capture_output=True, text=True, check=False, timeout=60)
     assert asked.returncode == 1
@@ -225,3 +229,13 @@ def test_the_lock_satisfies_what_the_project_asks_for() -> None:
         name = re.sub(r"[-_.]+", "-", one.name).lower()
         assert name in locked, f"{one} is not in the lock: make lock"
         assert one.specifier.contains(locked[name], prereleases=True), f"{one} is locked at {locked[name]}: make lock"
+
+
+def test_what_the_cluster_is_given_is_of_a_current_schema() -> None:
+    import kubernetes_validate
+
+    now = kubernetes_validate.latest_version()
+    for document in yaml.safe_load_all((ROOT / "infra" / "kubernetes" / "etc" / "cluster.yaml").read_text()):
+        kubernetes_validate.validate(document, now, strict=True)
+    with pytest.raises(kubernetes_validate.ValidationError, match="values"):
+        kubernetes_validate.validate({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "values": 1}, now, strict=True)
