@@ -425,17 +425,17 @@ class Tx(Protocol):
         """Raises `StaleEpoch` if the stored epoch is not `epoch`."""
         ...
 
-    def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool]) -> Attempt | None:
-        """The next attempt of the site, by priority and then age, that is not final and that nobody owns (no owner, lease over, or
-        `dead(owner)`), taken over by `owner` with the next epoch; None if there is none. Two callers never get the same one.
+    def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool], most: int = 1) -> tuple[Attempt, ...]:
+        """The next attempts of the site, by priority and then age, that are not final and that nobody owns (no owner, lease over, or
+        `dead(owner)`), taken over by `owner` with the next epoch; `most` of them at most. Two callers never get the same one.
 
         One that was never begun has to wait while its run is held, and while the site is draining, away, or away too soon for it;
         not where its run is to be cancelled.
         """  # noqa: D205
         ...
 
-    def renew(self, attempt: str, epoch: int, until: datetime) -> None:
-        """Raises `StaleEpoch`."""
+    def renew(self, held: Mapping[str, int], until: datetime) -> frozenset[str]:
+        """Attempts, each with the epoch that its holder has: leased until then. Those that are at another epoch by now are left, and returned."""
         ...
 
     # journal

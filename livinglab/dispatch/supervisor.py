@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from livinglab.dispatch.lookout import BACK_OFF, Lookout
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(seconds=60)
 """Renewed three times as often. A dead worker's attempts are taken over at once on the same machine, and after so long on another."""
 IDLE = 0.1
-_RENEWED_AT_ONCE = 100
+_CLAIMED_AT_ONCE = 50
 
 Carry = Callable[[Attempt], Awaitable[None]]
 """Carries one attempt until it is over, or until this process should stop."""
@@ -70,26 +70,27 @@ class Supervisor:
         carried: set[asyncio.Task[None]] = set()
         while not self.stopping.is_set():
             nothing_in_hand = not carried
-            attempt = await _in(desk, self._claim) if len(carried) < (self.in_flight or self.slots) else None
-            if attempt:
+            room = (self.in_flight or self.slots) - len(carried)
+            claimed = await _in(desk, self._claim, min(room, _CLAIMED_AT_ONCE)) if room else ()
+            for attempt in claimed:
                 task = asyncio.create_task(self._carry_safely(carry, attempt), name=f"attempt-{attempt.id}")
                 carried.add(task)
                 task.add_done_callback(carried.discard)
-            elif until_idle and nothing_in_hand:
-                break
-            else:
+            if not claimed:
+                if until_idle and nothing_in_hand:
+                    break
                 await asyncio.sleep(IDLE)
         self._lookout.stop()
         await asyncio.gather(*carried)
 
-    def _claim(self) -> Attempt | None:
+    def _claim(self, most: int) -> tuple[Attempt, ...]:
         try:
             with self.store.transaction() as tx:
-                return tx.claim(self.engine.site.name, self.owner, self.clock.now(), LEASE, owner_is_dead)
+                return tx.claim(self.engine.site.name, self.owner, self.clock.now(), LEASE, owner_is_dead, most)
         except Unreachable as error:
             log.warning("the database is away: %s", error)
             self.stopping.wait(BACK_OFF)
-            return None
+            return ()
 
     async def _carry_safely(self, carry: Carry, attempt: Attempt) -> None:
         own = (attempt.id, attempt.epoch)
@@ -111,21 +112,20 @@ class Supervisor:
         while True:
             await asyncio.sleep(LEASE.total_seconds() / 3)
             held = list(self._held.values())
-            for first in range(0, len(held), _RENEWED_AT_ONCE):
-                for lost in await _in(desk, self._renew_some, held[first : first + _RENEWED_AT_ONCE]):
-                    self._held.pop((lost.id, lost.epoch), None)
-                    self._lookout.wake(lost)
+            lost = await _in(desk, self._renew_all, held) if held else ()
+            for attempt in held:
+                if attempt.id in lost:
+                    self._held.pop((attempt.id, attempt.epoch), None)
+                    self._lookout.wake(attempt)
 
-    def _renew_some(self, held: Sequence[Attempt]) -> list[Attempt]:
+    def _renew_all(self, held: Sequence[Attempt]) -> Collection[str]:
         """Those that another supervisor has taken over."""
-        lost = []
         try:
             with self.store.transaction() as tx:
-                until = self.clock.now() + LEASE
-                lost = [attempt for attempt in held if not _renewed(tx.renew, attempt, until)]
+                return tx.renew({attempt.id: attempt.epoch for attempt in held}, self.clock.now() + LEASE)
         except Unreachable as error:
             log.warning("could not renew %d leases: %s", len(held), error)
-        return lost
+            return ()
 
     # --- steps ---------------------------------------------------------------------------------------------------------
 
@@ -155,11 +155,3 @@ class Supervisor:
 
 async def _in(executor: Executor, do: Callable[..., T], *arguments: object) -> T:
     return await asyncio.get_running_loop().run_in_executor(executor, do, *arguments)
-
-
-def _renewed(renew: Callable[[str, int, datetime], None], attempt: Attempt, until: datetime) -> bool:
-    try:
-        renew(attempt.id, attempt.epoch, until)
-    except StaleEpoch:
-        return False
-    return True

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -38,9 +38,13 @@ def seconds(at: datetime | None) -> float | None:
     return at.timestamp() if at else None
 
 
-def moment(at: float) -> datetime:
+@overload
+def moment(at: None) -> None: ...
+@overload
+def moment(at: float) -> datetime: ...
+def moment(at: float | None) -> datetime | None:
     """A stored moment, in UTC."""
-    return datetime.fromtimestamp(at, UTC)
+    return datetime.fromtimestamp(at, UTC) if at is not None else None
 
 
 class Tables:

@@ -3,18 +3,21 @@
 import math
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from livinglab.domain.errors import Conflict, StaleEpoch
 from livinglab.domain.run import Attempt, JournalEntry, Run, RunState, Step
 from livinglab.store import tables as t
-from livinglab.store.base import seconds, seen_by
+from livinglab.store.base import moment, seconds, seen_by
 from livinglab.store.content import page
 from livinglab.store.sites import SiteTables
 
 _FINAL = tuple(state for state in RunState if state.final)
 _TURN = (t.runs.c.priority.desc(), t.runs.c.created_at, t.runs.c.id)
+_ATTEMPT = sa.select(t.attempts.c.doc, t.attempts.c.lease_until)
+_RENEWED_AT_ONCE = 500  # so that a statement has fewer parameters than any database allows
 _STEPS = {step: index for index, step in enumerate(Step)}
 
 
@@ -56,10 +59,15 @@ class RunTables(SiteTables):
                     **_attempt_columns(attempt))  # fmt: skip
 
     def attempt(self, id_: str) -> Attempt | None:
-        return self.one(Attempt, t.attempts, t.attempts.c.id == id_)
+        return next(iter(self._attempts(_ATTEMPT.where(t.attempts.c.id == id_))), None)
 
     def attempts(self, run: str) -> tuple[Attempt, ...]:
-        return self.many(Attempt, sa.select(t.attempts.c.doc).where(t.attempts.c.run == run).order_by(t.attempts.c.number))
+        return self._attempts(_ATTEMPT.where(t.attempts.c.run == run).order_by(t.attempts.c.number))
+
+    def _attempts(self, statement: sa.Select[Any]) -> tuple[Attempt, ...]:
+        """Leases change far more often than all else, so they stand in their column only."""
+        rows = self.connection.execute(statement)
+        return tuple(Attempt.model_validate_json(row.doc).model_copy(update={"lease_until": moment(row.lease_until)}) for row in rows)
 
     def update_attempt(self, attempt: Attempt, epoch: int) -> None:
         self._write_attempt(attempt, epoch)
@@ -69,20 +77,18 @@ class RunTables(SiteTables):
         if self.connection.execute(t.attempts.update().where(*where).values(**_attempt_columns(attempt))).rowcount != 1:
             raise _stale(attempt.id, epoch)
 
-    def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool]) -> Attempt | None:
+    def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool], most: int = 1) -> tuple[Attempt, ...]:
         c = t.attempts.c
         is_open = (c.site == site, c.final.is_(False))
         lapsed = sa.and_(c.lease_until.is_not(None), c.lease_until <= seconds(now))
         holders = self.connection.execute(sa.select(c.owner).distinct().where(*is_open, c.owner.is_not(None), ~lapsed)).scalars().all()
         free = sa.or_(c.owner.is_(None), lapsed, c.owner.in_([holder for holder in holders if dead(holder)]))
         turn = (t.runs.c.priority.desc(), c.created_at, c.id)
-        joined = sa.select(c.doc).join(t.runs, t.runs.c.id == c.run)
-        first = self.many(Attempt, joined.where(*is_open, free, self._may_go_on(site, now)).order_by(*turn).limit(1))
-        if not first:
-            return None
-        attempt = first[0]
-        taken = attempt.model_copy(update={"owner": owner, "epoch": attempt.epoch + 1, "lease_until": now + lease})
-        self._write_attempt(taken, attempt.epoch)
+        joined = _ATTEMPT.join(t.runs, t.runs.c.id == c.run)
+        found = self._attempts(joined.where(*is_open, free, self._may_go_on(site, now)).order_by(*turn).limit(most))
+        taken = tuple(one.model_copy(update={"owner": owner, "epoch": one.epoch + 1, "lease_until": now + lease}) for one in found)
+        for attempt in taken:
+            self._write_attempt(attempt, attempt.epoch - 1)
         return taken
 
     def _may_go_on(self, site: str, now: datetime) -> sa.ColumnElement[bool]:
@@ -93,11 +99,13 @@ class RunTables(SiteTables):
         begun = sa.or_(t.attempts.c.state != RunState.QUEUED, t.runs.c.state == RunState.CANCELLING)
         return sa.or_(begun, sa.and_(t.runs.c.held.is_(False), fits))
 
-    def renew(self, attempt: str, epoch: int, until: datetime) -> None:
-        held = self.attempt(attempt)
-        if held is None:
-            raise _stale(attempt, epoch)
-        self._write_attempt(held.model_copy(update={"lease_until": until}), epoch)
+    def renew(self, held: Mapping[str, int], until: datetime) -> frozenset[str]:
+        renewed: set[str] = set()
+        own, c = list(held.items()), t.attempts.c
+        for first in range(0, len(own), _RENEWED_AT_ONCE):
+            mine = sa.tuple_(c.id, c.epoch).in_(own[first : first + _RENEWED_AT_ONCE])
+            renewed.update(self.connection.execute(t.attempts.update().where(mine).values(lease_until=seconds(until)).returning(c.id)).scalars())
+        return frozenset(held) - renewed
 
     def journal(self, attempt: str) -> Mapping[Step, JournalEntry]:
         entries = self.many(JournalEntry, sa.select(t.journal.c.doc).where(t.journal.c.attempt == attempt))
@@ -122,7 +130,7 @@ def _run_columns(run: Run) -> dict[str, object]:
 
 def _attempt_columns(attempt: Attempt) -> dict[str, object]:
     return {"state": attempt.state, "final": attempt.state in _FINAL, "owner": attempt.owner, "lease_until": seconds(attempt.lease_until),
-            "epoch": attempt.epoch, "doc": attempt.model_dump_json()}  # fmt: skip
+            "epoch": attempt.epoch, "doc": attempt.model_dump_json(exclude={"lease_until"})}  # fmt: skip
 
 
 def _stale(attempt: str, epoch: int) -> StaleEpoch:

@@ -45,9 +45,9 @@ def claim_all(store: SqlStore, owner: str) -> None:
     while True:
         with store.transaction() as tx:
             got = tx.claim("docker", owner, r.T0, timedelta(seconds=30), lambda _: False)
-        if got is None:
+        if not got:
             return
-        say(got.id)
+        say(got[0].id)
 
 
 VERBS = {verb.__name__: verb for verb in (write_and_hang, write_for_ever, claim_all)}

@@ -72,14 +72,11 @@ class StoreRunsSuite(WithStore):
     def test_a_writer_of_an_older_epoch_is_refused_everywhere(self, store: SqlStore) -> None:
         (made,) = r.with_attempts(store)
         with store.transaction() as tx:
-            first = tx.claim("docker", "a", r.at(0), timedelta(seconds=30), lambda _: False)
-            second = tx.claim("docker", "b", r.at(30), timedelta(seconds=30), lambda _: False)
-        assert first is not None
-        assert second is not None
+            (first,) = tx.claim("docker", "a", r.at(0), timedelta(seconds=30), lambda _: False)
+            (second,) = tx.claim("docker", "b", r.at(30), timedelta(seconds=30), lambda _: False)
         assert (first.id, first.epoch, second.id, second.epoch) == (made.id, 1, made.id, 2)
         writes: list[Write] = [
             lambda tx, epoch: tx.update_attempt(second.model_copy(update={"step": Step.ADMIT}), epoch),
-            lambda tx, epoch: tx.renew(made.id, epoch, r.at(90)),
             lambda tx, epoch: tx.write_journal(r.entry(made), epoch),
         ]
         for number, write in enumerate(writes):
@@ -88,9 +85,23 @@ class StoreRunsSuite(WithStore):
             with store.transaction() as tx:
                 write(tx, second.epoch)
             with store.transaction(read_only=True) as tx:
-                assert len(tx.journal(made.id)) == (number == 2)
+                assert len(tx.journal(made.id)) == number
         with store.transaction(read_only=True) as tx:
-            assert tx.attempt(made.id) == second.model_copy(update={"step": Step.ADMIT, "lease_until": r.at(90)})
+            assert tx.attempt(made.id) == second.model_copy(update={"step": Step.ADMIT})
+
+    def test_leases_are_renewed_together_and_those_that_were_taken_over_are_told(self, store: SqlStore) -> None:
+        r.with_attempts(store, 1201)
+        with store.transaction() as tx:
+            mine = tx.claim("docker", "a", r.at(0), timedelta(seconds=30), lambda _: False, 1200)
+            taken_over = tx.claim("docker", "b", r.at(30), timedelta(seconds=30), lambda _: False, 7)
+            assert [two.id for two in taken_over] == [one.id for one in mine[:7]]
+            assert tx.renew({one.id: one.epoch for one in mine}, r.at(90)) == {two.id for two in taken_over}
+            assert tx.renew({two.id: two.epoch for two in taken_over} | {"no-such.1": 1}, r.at(70)) == {"no-such.1"}
+        with store.transaction(read_only=True) as tx:
+            for one, until in [(mine[0], 70), (mine[6], 70), (mine[7], 90), (mine[-1], 90)]:
+                assert (found := tx.attempt(one.id))
+                assert found.lease_until == r.at(until)
+                assert tx.attempts(one.run) == (found,)
 
     @pytest.mark.parametrize(("change", "now", "dead", "free"), [
         ({}, 0, False, True),
@@ -107,10 +118,10 @@ class StoreRunsSuite(WithStore):
         (made,) = r.with_attempts(store)
         with store.transaction() as tx:
             tx.update_attempt(made.model_copy(update=change), 0)
-            assert tx.claim("slurm", "b", r.at(now), timedelta(seconds=30), lambda _: dead) is None
+            assert tx.claim("slurm", "b", r.at(now), timedelta(seconds=30), lambda _: dead) == ()
             taken = tx.claim("docker", "b", r.at(now), timedelta(seconds=30), lambda _: dead)
             expected = made.model_copy(update={**change, "owner": "b", "epoch": 1, "lease_until": r.at(now) + timedelta(seconds=30)})
-            assert taken == (expected if free else None)
+            assert taken == ((expected,) if free else ())
             assert tx.attempt(made.id) == (expected if free else made.model_copy(update=change))
 
     def test_claiming_takes_the_oldest_and_asks_of_each_owner_once(self, store: SqlStore) -> None:
@@ -125,11 +136,11 @@ class StoreRunsSuite(WithStore):
             with store.transaction() as tx:
                 tx.update_attempt(made[index].model_copy(update={"owner": owner, "lease_until": r.at(1e6)}), 0)
         with store.transaction() as tx:
-            first = tx.claim("docker", "new", r.T0, timedelta(seconds=30), dead)
+            first = tx.claim("docker", "new", r.T0, timedelta(seconds=30), dead, 2)
         assert sorted(asked) == ["alive", "gone"]
         with store.transaction() as tx:
-            rest = [tx.claim("docker", "new", r.T0, timedelta(seconds=30), dead) for _ in range(4)]
-        assert [a and a.id for a in [first, *rest]] == [made[2].id, made[3].id, made[4].id, made[5].id, None]
+            rest = tx.claim("docker", "new", r.T0, timedelta(seconds=30), dead, 9)
+        assert [[a.id for a in claimed] for claimed in (first, rest)] == [[made[2].id, made[3].id], [made[4].id, made[5].id]]
 
     def test_attempts_of_a_run(self, store: SqlStore) -> None:
         (first,) = r.with_attempts(store)

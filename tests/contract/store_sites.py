@@ -26,7 +26,7 @@ def site(name: str = "meluxina", **changes: Any) -> SiteRecord:
 
 
 def claim(tx: Tx, site: str = "docker", now: datetime = r.T0, owner: str = "a") -> Attempt | None:
-    return tx.claim(site, owner, now, LEASE, lambda _: False)
+    return next(iter(tx.claim(site, owner, now, LEASE, lambda _: False)), None)
 
 
 class StoreSitesSuite(WithStore):

@@ -75,14 +75,13 @@ class Database:
         self.transactions += 1
         yield self
 
-    def claim(self, _site: str, owner: str, _now: datetime, _lease: timedelta, _dead: object) -> Attempt | None:
-        return self.queued.pop(0).model_copy(update={"owner": owner, "epoch": 1}) if self.queued else None
+    def claim(self, _site: str, owner: str, _now: datetime, _lease: timedelta, _dead: object, most: int) -> tuple[Attempt, ...]:
+        taken, self.queued = self.queued[:most], self.queued[most:]
+        return tuple(attempt.model_copy(update={"owner": owner, "epoch": 1}) for attempt in taken)
 
-    def renew(self, id_: str, epoch: int, _until: datetime) -> None:
-        if id_ in self.taken_over:
-            msg = f"{id_} is not at {epoch}."
-            raise StaleEpoch(msg)
-        self.renewed[id_] += 1
+    def renew(self, held: Mapping[str, int], _until: datetime) -> frozenset[str]:
+        self.renewed.update(held.keys() - self.taken_over)
+        return frozenset(held.keys() & self.taken_over)
 
     def last_event(self) -> int:
         return len(self.log)

@@ -92,8 +92,7 @@ class World:
 
     def claim(self, owner: str = "me") -> Attempt:
         with self.lab.store.transaction() as tx:
-            found = tx.claim("docker", owner, self.lab.clock.now(), LEASE, lambda _owner: False)
-        assert found
+            (found,) = tx.claim("docker", owner, self.lab.clock.now(), LEASE, lambda _owner: False)
         return found
 
 
@@ -308,8 +307,8 @@ def test_an_attempt_that_is_held_is_not_claimed_again_until_its_lease_is_over(wo
     world.request()
     world.claim("first")
     with world.lab.store.transaction() as tx:
-        assert tx.claim("docker", "second", world.lab.clock.now(), LEASE, lambda _owner: False) is None
-        assert tx.claim("docker", "second", world.lab.clock.now(), LEASE, lambda owner: owner == "first") is not None
+        assert tx.claim("docker", "second", world.lab.clock.now(), LEASE, lambda _owner: False) == ()
+        assert len(tx.claim("docker", "second", world.lab.clock.now(), LEASE, lambda owner: owner == "first")) == 1
 
 
 @pytest.mark.parametrize("logs", [[], ["participant"]])
