@@ -232,7 +232,8 @@ def check_site(lab: Lab, name: str, progress: "Callable[[str], None]") -> "SiteR
         program_image(lab.settings.launcher_path, "probe", archive)
         image = ingest(archive, lab.artifacts).digest
     profile = IsolationProfile(witnesses=record.offer.witnesses)
-    return SiteCheck(site=site, image=image, attest=attest, profile=profile).check(secrets.token_hex(16), progress)
+    gpus = min(1, record.offer.gpus)
+    return SiteCheck(site=site, image=image, attest=attest, profile=profile, gpus=gpus).check(secrets.token_hex(16), progress)
 
 
 # --- what a worker opens ----------------------------------------------------------------------------------------------

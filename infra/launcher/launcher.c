@@ -7,7 +7,7 @@
  *
  *   livinglab-launcher --nonce HEX --expect NAME=VALUE ... [--hidden NAME ...] [--rlimit pids] [--wait] -- COMMAND [ARGUMENT ...]
  *
- * NAME=VALUE: uid, gid, memory (bytes), cpu (thousandths of a core), pids, writable and readable (mount points, separated by ':').
+ * NAME=VALUE: uid, gid, memory (bytes), cpu (thousandths of a core), pids, gpus, writable and readable (mount points, separated by ':').
  * --hidden names a property that this runtime is known to hide from inside; not seeing it is then reported, not refused.
  * --rlimit pids: where no control group bounds the processes, they are bounded here, and the finding names that weaker witness.
  * --wait: after the report standard input must end: whoever holds its other end looks from outside meanwhile.
@@ -16,6 +16,7 @@
  */
 #define _GNU_SOURCE
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -301,6 +302,18 @@ static bool is_harmless_device(const char *path) {
     return (kind == 1 && (which == 3 || which == 5 || which == 7 || which == 8 || which == 9)) || (kind == 5 && which == 0);
 }
 
+/* nvidia0, nvidia1, …: one GPU each. */
+static bool is_gpu(const char *name) {
+    return !strncmp(name, "nvidia", 6) && name[6] && strspn(name + 6, "0123456789") == strlen(name + 6);
+}
+
+/* What Apptainer mounts for a job that has a GPU: the driver's devices, libraries and tools. */
+static bool is_the_drivers(const char *point, bool read_only) {
+    struct stat st;
+    if (!strncmp(point, "/dev/nvidia", 11)) return !stat(point, &st) && S_ISCHR(st.st_mode);
+    return read_only && (!strcmp(point, "/.singularity.d/libs") || !strncmp(point, "/.singularity.d/libs/", 21) || !strncmp(point, "/usr/bin/nvidia-", 16));
+}
+
 /* Where a runtime mounts something of its own: read-only, or not for us to write to. What only looks like it is none. */
 static bool is_the_runtimes(const char *point, const char *kind, bool read_only) {
     static const char *below[] = {"/proc/", "/sys/"}, *kinds[] = {"proc ", "sysfs ", "tmpfs ", "cgroup ", "cgroup2 "};
@@ -316,7 +329,7 @@ static bool is_the_runtimes(const char *point, const char *kind, bool read_only)
 
 /* Every mount must be one that was asked for, or the runtime's. That we may not write to a mount's own folder proves
  * nothing: there may be others in it. */
-static void look_at_mounts(const char *writable, const char *readable) {
+static void look_at_mounts(const char *writable, const char *readable, bool gpus) {
     char demanded[2048], seen[1024] = "";
     bool holds = true;
     snprintf(demanded, sizeof demanded, "writable %s, readable %s", writable, readable);
@@ -329,6 +342,7 @@ static void look_at_mounts(const char *writable, const char *readable) {
         const char *kind = strstr(line, " - ");
         bool read_only = !strncmp(options, "ro", 2);
         if (kind && is_the_runtimes(point, kind + 3, read_only)) continue;
+        if (gpus && is_the_drivers(point, read_only)) continue;
         if (!in_list(writable, point) && !(read_only && in_list(readable, point))) holds = false;
         size_t at = strlen(seen);
         if (at < sizeof seen - 256) snprintf(seen + at, sizeof seen - at, "%s%.200s %s", at ? ", " : "", point, read_only ? "ro" : "rw");
@@ -427,6 +441,33 @@ static void look_at_environment(void) {
     finding("environment", "nothing but the runtime's own", seen, holds);
 }
 
+static bool is_denied(const char *path) {
+    static const int modes[] = {O_RDONLY, O_WRONLY};
+    for (int i = 0; i < 2; i++) {
+        int fd = open(path, modes[i] | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        if (fd >= 0) close(fd);
+        if (fd >= 0 || (errno != EPERM && errno != EACCES)) return false;
+    }
+    return true;
+}
+
+/* A node's other GPUs may be seen here, and must not be opened. */
+static void look_at_gpus(const char *gpus) {
+    DIR *devices = opendir("/dev");
+    int there = 0, open_to_us = 0;
+    bool others = false;
+    char seen[128], path[300];
+    if (!devices && errno != ENOENT) { finding("gpus", gpus, NULL, false); return; }
+    for (struct dirent *entry; devices && (entry = readdir(devices));) {
+        snprintf(path, sizeof path, "/dev/%s", entry->d_name);
+        if (is_gpu(entry->d_name)) { there++; open_to_us += !is_denied(path); }
+        if (!strcmp(entry->d_name, "dri") || !strcmp(entry->d_name, "kfd")) others = true;
+    }
+    if (devices) closedir(devices);
+    snprintf(seen, sizeof seen, "%d open of %d%s", open_to_us, there, others ? ", and devices of another kind" : "");
+    finding("gpus", gpus, seen, open_to_us == atoi(gpus) && !others);
+}
+
 /* gVisor's kernel log begins with its name. Linux shows its own to nobody who is confined as we are. */
 static bool runs_on_gvisor(void) {
     static char ring[1 << 16];
@@ -480,8 +521,8 @@ static void write_report(const uint8_t *key, size_t key_size) {
 }
 
 int main(int argc, char **argv) {
-    static const char *names[] = {"uid", "gid", "memory", "cpu", "pids", "writable", "readable"};
-    const char *values[7] = {0}, *nonce = NULL;
+    static const char *names[] = {"uid", "gid", "memory", "cpu", "pids", "writable", "readable", "gpus"};
+    const char *values[8] = {0}, *nonce = NULL;
     uint8_t key[64];
     bool bound_here = false, wait = false;
     int i = 1;
@@ -500,12 +541,12 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--expect")) {
             const char *pair = argv[++i], *equals = strchr(pair, '=');
             int k = 0;
-            while (k < 7 && !(equals && (size_t)(equals - pair) == strlen(names[k]) && !strncmp(names[k], pair, strlen(names[k])))) k++;
-            if (k == 7) misuse("unknown demand ", pair);
+            while (k < 8 && !(equals && (size_t)(equals - pair) == strlen(names[k]) && !strncmp(names[k], pair, strlen(names[k])))) k++;
+            if (k == 8) misuse("unknown demand ", pair);
             values[k] = equals + 1;
         } else misuse("unknown option ", argv[i]);
     }
-    for (int k = 0; k < 7; k++) if (!values[k]) misuse("missing demand ", names[k]);
+    for (int k = 0; k < 8; k++) if (!values[k]) misuse("missing demand ", names[k]);
     if (!nonce) misuse("missing ", "--nonce");
     if (i + 1 >= argc) misuse("no command after --", "");
     size_t key_size = parse_nonce(nonce, key, sizeof key);
@@ -515,13 +556,14 @@ int main(int argc, char **argv) {
     put("{\"launcher\":\"" VERSION "\",\"nonce\":\"%s\",\"runtime\":\"%s\",\"findings\":[", nonce, on_gvisor ? "gvisor" : "linux");
     look_at_network();
     look_at_root();
-    look_at_mounts(values[5], values[6]);
+    look_at_mounts(values[5], values[6], atoi(values[7]) > 0);
     look_at_user(values[0], values[1]);
     look_at_privileges();
     look_at_memory(values[2]);
     look_at_cpu(values[3]);
     look_at_pids(values[4], bound_here);
     look_at_environment();
+    look_at_gpus(values[7]);
     put("]}");
     write_report(key, key_size);
     if (wait) wait_for_the_word();
@@ -529,7 +571,8 @@ int main(int argc, char **argv) {
 
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
-    static char *clean[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "PYTHONPATH=/opt/lib:/app", "PYTHONDONTWRITEBYTECODE=1", NULL};
+    char *clean[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "PYTHONPATH=/opt/lib:/app", "PYTHONDONTWRITEBYTECODE=1",
+                            atoi(values[7]) ? "LD_LIBRARY_PATH=/.singularity.d/libs" : NULL, NULL};
     environ = clean;
     execvpe(argv[i + 1], argv + i + 1, clean);
     fprintf(stderr, "livinglab-launcher: cannot execute %s: %s\n", argv[i + 1], strerror(errno));

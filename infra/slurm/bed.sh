@@ -16,9 +16,10 @@ NODES=c
 if [ "$BED" != livinglab-slurm ]; then NODES="n$(printf '%s' "$BED" | cksum | cut -d' ' -f1)-"; fi
 HERE="$ROOT/infra/slurm"
 SUITE=sid # the one suite of Debian that has Slurm and Apptainer
-PACKAGES=slurm-wlm,slurmdbd,slurmrestd,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,munge,mariadb-server,apptainer,squashfuse,fuse2fs,openssh-server
+PACKAGES=slurm-wlm,slurmdbd,slurmrestd,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,munge,mariadb-server,apptainer,squashfuse,fuse2fs,openssh-server,libfaketime
 PACKAGES+=,systemd-standalone-sysusers,python3-minimal,procps,util-linux
-# What a machine of the cluster may do that a container may not: mount; a compute node also gives jobs their control groups.
+# What a machine of the cluster may do that a container may not: mount; a compute node also gives jobs their control groups,
+# reads what their processes use, and has devices in the place of GPUs.
 GRANTS=(--cap-add SYS_ADMIN --cap-add SYS_NICE --security-opt seccomp=unconfined --security-opt apparmor=unconfined
     --security-opt systempaths=unconfined --device /dev/fuse)
 
@@ -44,7 +45,7 @@ image() {
 
 machine() { # name, role, host name
     local grants=("${GRANTS[@]}")
-    if [ "$2" = compute ]; then grants+=(--volume /sys/fs/cgroup:/sys/fs/cgroup); fi
+    if [ "$2" = compute ]; then grants+=(--volume /sys/fs/cgroup:/sys/fs/cgroup --cap-add SYS_PTRACE --device-cgroup-rule 'c 203:* rm'); fi
     docker run --detach --name "$BED-$1" --hostname "${3:-$1}" --network "$BED" --network-alias "${3:-$1}" --env NODES="$NODES" --volume "$BED-scratch:/scratch" \
         --volume "$BED-keys:/etc/bed/keys" --label livinglab.bed="$BED" --label livinglab.content="$KEY" "${grants[@]}" livinglab/slurm \
         /usr/local/sbin/machine.sh be "$2" >/dev/null

@@ -29,7 +29,34 @@ prepare() { # role
         install -d -o lab -m 700 ~lab/.ssh
         install -o lab -m 600 /etc/bed/keys/id_ed25519.pub ~lab/.ssh/authorized_keys
         ;;
+    compute)
+        gpus
+        energy_meter
+        ;;
     esac
+}
+
+# Devices in the place of two GPUs: each may be read, which tells whether a job was let to it (they are the CPUs' own descriptions).
+gpus() {
+    mknod -m 666 /dev/nvidia0 c 203 0
+    mknod -m 666 /dev/nvidia1 c 203 1
+    mknod -m 666 /dev/nvidiactl c 1 3
+}
+
+# The energy counter of a node that takes 100 watts, where Slurm's plugin looks for one. Nothing can be made in /sys itself.
+energy_meter() {
+    local folder
+    mkdir /run/sys
+    mount --rbind /sys /run/sys
+    mount -t tmpfs -o mode=755 sys /sys
+    for folder in /run/sys/*/; do
+        mkdir "/sys/$(basename "$folder")"
+        mount --rbind "$folder" "/sys/$(basename "$folder")"
+    done
+    mkdir -p /sys/cray/pm_counters
+    echo '100 W' >/sys/cray/pm_counters/power
+    # The file stays the same, which readers keep open.
+    while printf '%s J\n' "$(($(date +%s%N) / 10000000 - 160000000000))" 1<>/sys/cray/pm_counters/energy; do sleep 0.2; done &
 }
 
 start() {

@@ -8,7 +8,8 @@ from livinglab.domain.canonical import Digest
 from livinglab.domain.errors import Invalid
 from livinglab.domain.model import Frozen
 
-Property = Literal["network", "root", "user", "capabilities", "no_new_privileges", "seccomp", "memory", "cpu", "pids", "environment", "mounts"]
+Property = Literal["network", "root", "user", "capabilities", "no_new_privileges", "seccomp", "memory", "cpu", "pids", "environment", "mounts",
+                   "gpus"]  # fmt: skip
 """What the probe reports on, one finding each."""
 
 Witness = Literal["probe", "cgroup", "engine", "rlimit", "scheduler"]

@@ -50,6 +50,7 @@ class SiteCheck:
     Args:
         image: an image that has the launcher once more as `/probe`, and nothing else.
         profile: what the containers demand.
+        gpus: how many one of them asks for, while the other asks for none.
         patience: how long to wait for them.
     """
 
@@ -57,6 +58,7 @@ class SiteCheck:
     image: str
     attest: Attest
     profile: IsolationProfile
+    gpus: int = 0
     patience: timedelta = timedelta(minutes=10)
 
     def check(self, nonce: str, progress: Callable[[str], None] = lambda _said: None) -> SiteReport:
@@ -83,7 +85,7 @@ class SiteCheck:
         self.site.ensure_image(self.image)
         ready = time.monotonic()
         progress("sending two containers that see for themselves, and share a socket")
-        spec = JobSpec(attempt=attempt, containers=(self._container("pilot"), self._container("drive")), profile=self.profile, nonce=nonce)
+        spec = JobSpec(attempt=attempt, containers=(self._container("pilot", self.gpus), self._container("drive")), profile=self.profile, nonce=nonce)
         self.site.submit(spec, spec.keys[0])
         started = self._wait(spec.keys, progress)
         ended = time.monotonic()
@@ -91,8 +93,8 @@ class SiteCheck:
         seconds = {"image": ready - begun, "queue": started - ready, "run": ended - started}
         return report.model_copy(update={"probes": probes, "seconds": {name: round(value, 3) for name, value in seconds.items()}})
 
-    def _container(self, role: JobRole) -> ContainerSpec:
-        limits = Resources(memory=128 << 20, cpus=1, pids=64, wall_seconds=60, output_bytes=1 << 20, output_files=8, log_bytes=4 << 10)
+    def _container(self, role: JobRole, gpus: int = 0) -> ContainerSpec:
+        limits = Resources(memory=128 << 20, cpus=1, gpus=gpus, pids=64, wall_seconds=60, output_bytes=1 << 20, output_files=8, log_bytes=4 << 10)
         return ContainerSpec(role=role, image=self.image, argv=("/probe",), mounts=(_SOCKET, _OUT), resources=limits)
 
     def _wait(self, keys: tuple[JobKey, ...], progress: Callable[[str], None]) -> float:

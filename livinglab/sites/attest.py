@@ -20,7 +20,8 @@ SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - mount points inside the container
 RUNTIMES_SCRATCH: tuple[tuple[str, ...], ...] = ((), ("/dev",))
 """What runtimes let a container write to besides: Apptainer's `/dev` is the container's own, in memory and small."""
 DEMANDED: tuple[Property, ...] = (
-    "network", "root", "mounts", "user", "capabilities", "no_new_privileges", "seccomp", "memory", "cpu", "pids", "environment")  # fmt: skip
+    "network", "root", "mounts", "user", "capabilities", "no_new_privileges", "seccomp", "memory", "cpu", "pids", "environment",
+    "gpus")  # fmt: skip
 
 
 def launcher_command(spec: JobSpec, container: ContainerSpec, *, scratch: tuple[str, ...] = (), wait: bool = False) -> list[str]:
@@ -47,7 +48,8 @@ def _demands(spec: JobSpec, container: ContainerSpec, scratch: tuple[str, ...] =
     resources, profile = container.resources, spec.profile
     writable = [*(m.target for m in container.mounts if not m.read_only), *SCRATCH, *scratch]
     return {"uid": profile.uid, "gid": profile.gid, "memory": resources.memory, "cpu": round(resources.cpus * 1000), "pids": resources.pids,
-            "writable": ":".join(writable), "readable": ":".join(m.target for m in container.mounts if m.read_only)}  # fmt: skip
+            "gpus": resources.gpus, "writable": ":".join(writable),
+            "readable": ":".join(m.target for m in container.mounts if m.read_only)}  # fmt: skip
 
 
 def parse_report(line: bytes | None, nonce: str) -> tuple[ProbeReport | None, str | None]:
@@ -92,7 +94,7 @@ def _compare_demands(spec: JobSpec, report: ProbeReport) -> list[str]:
     """The probe must have been asked for what this job demands, not for less. In a job of several containers, for one of theirs."""
     asked = {f.property: f.demanded for f in report.findings}
     possible = [_demands(spec, c, scratch) for c in spec.containers for scratch in RUNTIMES_SCRATCH]
-    mine = [{"user": f"{spec.profile.uid}:{spec.profile.gid}", **{name: str(demands[name]) for name in ("memory", "cpu", "pids")},
+    mine = [{"user": f"{spec.profile.uid}:{spec.profile.gid}", **{name: str(demands[name]) for name in ("memory", "cpu", "pids", "gpus")},
              "mounts": "writable {writable}, readable {readable}".format_map(demands)} for demands in possible]  # fmt: skip
     if any(all(asked.get(name) == value for name, value in demands.items()) for demands in mine):  # type: ignore[call-overload]
         return []

@@ -110,6 +110,7 @@ def site_view(inspected: dict[str, Any], container: ContainerSpec, user: str, so
     networks = sorted((inspected.get("NetworkSettings") or {}).get("Networks") or {})
     shared = [f"{name} {host[name]}" for name in ("PidMode", "UTSMode", "UsernsMode") if host.get(name)]
     shared += [f"IpcMode {host['IpcMode']}"] if host.get("IpcMode") not in ("private", "none") else []
+    devices = [f"{name} {host[name]}" for name in ("Devices", "DeviceRequests", "DeviceCgroupRules") if host.get(name)]
     nano_cpus = round(limits.cpus * 1_000_000_000)
     checks: list[tuple[Property, str, str, bool]] = [
         ("network", "none", f"mode {host.get('NetworkMode')}, networks {networks}", host.get("NetworkMode") == "none" and networks in ([], ["none"])),
@@ -125,6 +126,7 @@ def site_view(inspected: dict[str, Any], container: ContainerSpec, user: str, so
         ("pids", str(limits.pids), str(host.get("PidsLimit")), host.get("PidsLimit") == limits.pids),
         ("environment", "nothing but the engine's own", " ".join(env), set(env) <= {"PATH"}),
         ("mounts", *_mounts_view(inspected, container, sources, launcher)),
+        ("gpus", str(limits.gpus), ", ".join(devices) or "no device", limits.gpus == 0 and not devices),
     ]  # fmt: skip
     return tuple(Finding(property=name, demanded=demanded, seen=seen, witness="engine", holds=holds) for name, demanded, seen, holds in checks)
 
@@ -134,7 +136,7 @@ def _mounts_view(inspected: dict[str, Any], container: ContainerSpec, sources: d
     demanded = {LAUNCHER: (str(launcher), False), **{m.target: (str(sources[m.target]), not m.read_only) for m in container.mounts}}
     seen = {str(m.get("Destination")): (str(m.get("Source")), bool(m.get("RW"))) for m in inspected.get("Mounts") or []}
     host = inspected["HostConfig"]
-    extra = [name for name in ("Binds", "VolumesFrom", "Devices", "DeviceRequests") if host.get(name)]
+    extra = [name for name in ("Binds", "VolumesFrom") if host.get(name)]
     extra += [] if set(host.get("Tmpfs") or {}) <= {"/tmp"} else ["Tmpfs"]  # noqa: S108 - inside the container
     return _told(demanded), " ".join([_told(seen), *extra]), seen == demanded and not extra
 

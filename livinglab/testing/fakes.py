@@ -328,6 +328,7 @@ def _demands(spec: JobSpec, container: ContainerSpec) -> dict[str, str]:
     limits, profile = container.resources, spec.profile
     writable = [m.target for m in container.mounts if not m.read_only] + ["/tmp", "/dev/shm"]  # noqa: S108 - in the container
     return {"user": f"{profile.uid}:{profile.gid}", "memory": str(limits.memory), "cpu": str(round(limits.cpus * 1000)), "pids": str(limits.pids),
+            "gpus": str(limits.gpus),
             "mounts": f"writable {':'.join(writable)}, readable {':'.join(m.target for m in container.mounts if m.read_only)}"}  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def gather(home: Path, bed: SlurmBed, sandbox: Path, harness: Path | None = None
         "identity": str(bed.state / "id_ed25519"),
         "known_hosts": str(bed.state / "known_hosts"),
     }
-    offer = {"memory": 1 << 30, "cpus": cpus, "wall_seconds": 600}
+    offer = {"memory": 1 << 30, "cpus": cpus, "gpus": 2, "wall_seconds": 600}
     parties.lab.sites.add("cluster", {"kind": "slurm", "settings": {"access": access, "scratch": "/scratch"}, "offer": offer}, "operator")
     parties.site = "cluster"
     return parties

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from livinglab.ports import Demand
+from livinglab.sites.slurm import commands
 
 OLDEST = (24, 11)
 """The oldest Slurm whose states, options and web API (v0.0.42) are those that the lab speaks."""
@@ -24,6 +25,9 @@ def of_scheduler(config: str) -> tuple[Demand, ...]:
         _word(said, "TaskPlugin", "task/cgroup", "A job's limits must be those of a control group: add task/cgroup to TaskPlugin."),
         _word(said, "ConstrainRAMSpace", "yes", "Without it a container's memory is not limited: set ConstrainRAMSpace=yes in cgroup.conf."),
         _word(said, "ConstrainCores", "yes", "Without it a container takes what cores it likes: set ConstrainCores=yes in cgroup.conf."),
+        _word(said, "ConstrainDevices", "yes", "A container could open the GPUs of others: set ConstrainDevices=yes in cgroup.conf.",
+              needed=False),
+        _priorities(said),
         _word(said, "PrivateData", "jobs", "Others see the lab's jobs: add jobs (and usage) to PrivateData.", needed=False),
         _word(said, "AccountingStorageType", "accounting_storage/slurmdbd", "Usage is not kept, and a job that slurmctld has forgotten is lost."),
         _word(said, "JobAcctGatherType", "jobacct_gather/cgroup", "Memory peaks are not measured: set JobAcctGatherType=jobacct_gather/cgroup.",
@@ -35,6 +39,19 @@ def of_scheduler(config: str) -> tuple[Demand, ...]:
 def _word(said: Mapping[str, str], name: str, word: str, hint: str, *, needed: bool = True) -> Demand:
     value = said.get(name, "not told")
     return Demand(what=name, demanded=word, seen=value, holds=word in re.split(r"[,\s]+", value.lower()), hint=hint, needed=needed)
+
+
+def _priorities(said: Mapping[str, str]) -> Demand:
+    """Do a hundred points of the lab's show among the priorities that the scheduler computes? It cuts them at 1."""
+    weights = {
+        name.removeprefix("PriorityWeight"): int(value) for name, value in said.items() if name.startswith("PriorityWeight") and value.isdigit()
+    }
+    span = 2 * commands.nice(0)
+    hint = f"What the lab's operators put first is not seen there: let PriorityWeight… come to {span:,} or more."
+    seen = ", ".join(f"{name} {value:,}" for name, value in weights.items() if value) or said.get("PriorityType", "not told")
+    return Demand(
+        what="PriorityWeight…", demanded=f"{span:,} or more together", seen=seen, holds=sum(weights.values()) >= span, hint=hint, needed=False
+    )
 
 
 def _enough_memory_of_jobs(said: Mapping[str, str]) -> Demand:

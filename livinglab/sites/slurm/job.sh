@@ -66,7 +66,7 @@ run_steps() {
     for role in "${ROLES[@]}"; do
         . "$JOB/$role.launch"
         {
-            srun --quiet --overlap --exact --nodes=1 --ntasks=1 --cpus-per-task="$CORES" --mem="${MEBIBYTES}M" --export=NONE --input=none --chdir=/ \
+            srun --quiet --overlap --exact --nodes=1 --ntasks=1 --cpus-per-task="$CORES" --mem="${MEBIBYTES}M" --gres="$GRES" --export=NONE --input=none --chdir=/ \
                 /bin/bash -p "$SELF" "$JOB" step "$role" "$main" >>"$LEFT/$role/step.log" 2>&1
             printf '%s\n' "$?" >"$LEFT/$role/step"
         } &
@@ -92,6 +92,8 @@ lay_out() {
     printf 'root:x:0:0::/:/bin/sh\nlab:x:%s:%s::/:/bin/sh\n' "$RUN_UID" "$RUN_GID" >"$BOX/passwd"
     printf 'root:x:0:\nlab:x:%s:\n' "$RUN_GID" >"$BOX/group"
     mount --bind "$BOX/passwd" /etc/passwd && mount --bind "$BOX/group" /etc/group || broken "no file could be bound over /etc/passwd in a user namespace"
+    # Apptainer would mount the socket of this daemon for whoever has a GPU.
+    if [ -d /run/nvidia-persistenced ]; then mount -t tmpfs livinglab /run/nvidia-persistenced || broken "/run/nvidia-persistenced could not be covered"; fi
     if [ "$SOCKET_BYTES" != 0 ]; then sized "$BOX/socket" "$SOCKET_BYTES" "$SOCKET_INODES" 0700; fi
     mkdir "$BOX/apptainer"
     for role in "${ROLES[@]}"; do
@@ -157,6 +159,7 @@ look() { # role
         for name in net mnt pid ipc uts user; do
             printf 'ns %s %s %s\n' "$name" "$(readlink "/proc/$launcher/ns/$name")" "$(readlink "/proc/self/ns/$name")"
         done
+        cat "$BOX/$1/gpus"
         printf 'uid_map %s\n' "$(tr -s ' ' <"/proc/$launcher/uid_map")"
         sed 's/^/status /' "/proc/$launcher/status"
         sed 's/^/interface /' "/proc/$launcher/net/dev"
@@ -208,10 +211,11 @@ drain() {
     : >"$BOX/$1/drained"
 }
 
-# start ROLE — a container's processes; it writes its own number and exit code down.
+# start ROLE GPUS — a container's processes, and what the scheduler calls the GPUs that they were given; it writes its own number and exit code down.
 start() {
     local box="$BOX/$1" bind binds=()
     . "$JOB/$1.launch"
+    printf 'gpus %s\n' "$2" >"$box/gpus"
     for bind in "${BINDS[@]}"; do
         bind="${bind/#@out/$box/out}"
         binds+=(--bind "${bind/#@socket/$BOX/socket}")
@@ -249,7 +253,7 @@ contain() {
     cat "$box/gate" >"$box/word" & # standard input of the launcher, which waits for its end
     date +%s.%N >"$left/started"
     if [ "${#ROLES[@]}" = 1 ]; then
-        start "$role" &
+        start "$role" "${SLURM_JOB_GPUS:-}" &
         started=$!
     fi
     (
@@ -328,7 +332,7 @@ inside) inside ;;
 step) exec nsenter --target "$4" --user --mount --preserve-credentials -- /bin/bash -p "$SELF" "$JOB" start "$3" ;;
 start)
     trap : TERM
-    start "$3"
+    start "$3" "${SLURM_STEP_GPUS:-}"
     ;;
 *)
     claim

@@ -94,10 +94,10 @@ def job_files(layout: Layout, settings: SlurmSettings, spec: JobSpec, tools: Pur
         "spec.json": canonical(spec),
         "job.launch": _assignments(job),
     }
-    return files | {f"{c.role}.launch": _assignments(_container(layout, spec, c, tools)) for c in spec.containers}
+    return files | {f"{c.role}.launch": _assignments(_container(layout, settings, spec, c, tools)) for c in spec.containers}
 
 
-def _container(layout: Layout, spec: JobSpec, container: ContainerSpec, tools: PurePosixPath) -> dict[str, object]:
+def _container(layout: Layout, settings: SlurmSettings, spec: JobSpec, container: ContainerSpec, tools: PurePosixPath) -> dict[str, object]:
     limits = container.resources
     binds = [f"{tools / 'launcher'}:{LAUNCHER}:ro"]
     for mount in container.mounts:
@@ -107,7 +107,8 @@ def _container(layout: Layout, spec: JobSpec, container: ContainerSpec, tools: P
         "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)),
         "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
         "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "ARCHIVE_BYTES": archive_bytes(limits), "BINDS": binds,
-        "GPUS": ["--nv"] if limits.gpus else [], "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),
+        "GPUS": ["--nv"] if limits.gpus else [], "GRES": f"{settings.gpu}:{limits.gpus}" if limits.gpus else "none",
+        "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),
     }  # fmt: skip
 
 

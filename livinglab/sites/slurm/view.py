@@ -1,7 +1,7 @@
 """What `job.sh` saw of a container from outside, as the site's own findings. Pure."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from livinglab.domain.isolation import Finding, Property, Witness
 from livinglab.ports import ContainerSpec, JobSpec
@@ -11,6 +11,8 @@ from livinglab.sites.slurm.layout import SCRATCH as RUNTIMES
 _NAMESPACES = ("net", "pid", "ipc", "uts")
 _RUNTIMES_NAMES = {"PATH", "HOME", "PWD", "LANG", "PS1", "PROMPT_COMMAND", "LD_LIBRARY_PATH"}
 _KERNELS = ("/proc", "/sys", "/dev")
+_DRIVERS = ("/.singularity.d/libs", "/usr/bin/nvidia-")
+"""Where Apptainer mounts what belongs to a GPU."""
 _UNLIMITED = math.inf
 
 
@@ -46,6 +48,7 @@ def site_view(text: str, spec: JobSpec, container: ContainerSpec) -> tuple[Findi
         ("pids", str(limits.pids), *_pids(groups, seen.get("rlimit", []), limits.pids)),
         ("environment", "nothing but the runtime's own", " ".join(sorted(names)), "engine", not strange),
         ("mounts", *_mounts(seen.get("mount", []), container)),
+        ("gpus", str(limits.gpus), *_gpus(seen.get("gpus", []), limits.gpus)),
     ]  # fmt: skip
     return tuple(
         Finding(property=name, demanded=demanded, seen=seen_, witness=witness, holds=holds) for name, demanded, seen_, witness, holds in checks
@@ -88,6 +91,12 @@ def _pids(groups: dict[str, list[float]], rlimits: Iterable[str], limit: int) ->
     return f"at most {hard} by resource limit", "rlimit", _number(hard) <= limit
 
 
+def _gpus(lines: Collection[str], asked: int) -> tuple[str, Witness, bool]:
+    """What the scheduler says that it gave, by its own numbers. That no other is open, the probe tries."""
+    given = [number for line in lines for number in line.split(",") if number]
+    return f"{len(given)} ({','.join(given) or 'none'})", "scheduler", len(given) == asked and bool(lines)
+
+
 def _mount_lines(lines: Iterable[str]) -> list[tuple[str, bool, str]]:
     """Point, read-only, kind of file system; a line that cannot be read is a mount that nobody asked for."""
     found = []
@@ -111,7 +120,9 @@ def _mounts(lines: Iterable[str], container: ContainerSpec) -> tuple[str, str, W
     """Every mount below the kernel's own folders is the runtime's; every other one was asked for, and is as it was asked for."""
     demanded = {LAUNCHER: True, **{m.target: m.read_only for m in container.mounts}, **dict.fromkeys((*SCRATCH, *RUNTIMES), False)}
     seen = {point: read_only for point, read_only, _ in _mount_lines(lines) if point != "/"}
-    strange = {p for p, ro in seen.items() if p not in demanded and not p.startswith(tuple(f"{k}/" for k in _KERNELS)) and p not in _KERNELS}
+    drivers = {p for p, read_only in seen.items() if container.resources.gpus and read_only and p.startswith(_DRIVERS)}
+    known = {*demanded, *_KERNELS, *drivers}
+    strange = {p for p in seen if p not in known and not p.startswith(tuple(f"{k}/" for k in _KERNELS))}
     kept = all(point in seen and (seen[point] or not read_only) for point, read_only in demanded.items())
     told = ", ".join(
         f"{point} {'ro' if read_only else 'rw'}" for point, read_only in sorted(seen.items()) if not point.startswith(("/proc/", "/sys/"))

@@ -75,7 +75,9 @@ def test_an_engine_that_did_as_told_holds() -> None:
     ({"host": {"GroupAdd": ["0"]}}, {"user"}),
     ({"config": {"Env": ["PATH=/usr/bin", "LD_PRELOAD=/x"]}}, {"environment"}),
     ({"Mounts": []}, {"mounts"}),
-    ({"host": {"Devices": [{"PathOnHost": "/dev/sda"}]}}, {"mounts"}),
+    ({"host": {"Devices": [{"PathOnHost": "/dev/sda"}]}}, {"gpus"}),
+    ({"host": {"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]}}, {"gpus"}),
+    ({"host": {"DeviceCgroupRules": ["c 195:* rwm"]}}, {"gpus"}),
     ({"host": {"Binds": ["/:/host"]}}, {"mounts"}),
     ({"host": {"Tmpfs": {"/tmp": "", "/run": ""}}}, {"mounts"}),
 ])  # fmt: skip

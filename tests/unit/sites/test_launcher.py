@@ -18,7 +18,8 @@ from livinglab.sites.attest import DEMANDED, launcher_command, parse_report
 
 FOLDER = Path(__file__).resolve().parents[3] / "infra" / "launcher"
 NONCE = "5a" * 16
-DEMANDS = {"uid": "65532", "gid": "65532", "memory": "1073741824", "cpu": "1000", "pids": "128", "writable": "/out:/tmp:/dev/shm", "readable": "/in"}
+DEMANDS = {"uid": "65532", "gid": "65532", "memory": "1073741824", "cpu": "1000", "pids": "128", "gpus": "0", "writable": "/out:/tmp:/dev/shm",
+           "readable": "/in"}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,3 +190,9 @@ def test_the_command_is_what_the_launcher_understands() -> None:
     report, doubt = parse_report(start(*command[1:]).stdout, NONCE)
     assert doubt is None
     assert report is not None
+
+
+def test_no_gpu_is_open_where_none_was_asked_for() -> None:
+    """There is none on this machine."""
+    assert finding("gpus").model_dump(exclude={"property", "witness"}) == {"demanded": "0", "seen": "0 open of 0", "holds": True}
+    assert not finding("gpus", gpus="1").holds

@@ -52,6 +52,7 @@ rlimit Max processes             64                   64                   proce
 environment PATH
 environment APPTAINER_NAME
 environment SINGULARITY_BIND
+gpus\x20
 cgroup memory.limit_in_bytes 9223372036854771712
 cgroup memory.limit_in_bytes 134217728
 cgroup cpuset.cpus 0
@@ -103,6 +104,9 @@ def test_what_is_as_it_should_be_holds() -> None:
     ("mount 738", "mount 800 708 0:1 / /scratch ro - ext4 /dev/vda rw\nmount 738", {"mounts"}),
     ("mount 738 708 254:0 /x /in", "mount 738 708 254:0 /x /input", {"mounts"}),
     ("/.livinglab/launcher ro", "/.livinglab/launcher rw", {"mounts"}),
+    ("mount 738", "mount 800 708 0:1 / /.singularity.d/libs/libcuda.so.1 ro - ext4 /dev/vda rw\nmount 738", {"mounts"}),
+    ("gpus ", "gpus 0", {"gpus"}),
+    ("gpus ", "", {"gpus"}),
 ])  # fmt: skip
 def test_what_is_not_is_seen(old: str, new: str, names: set[Property]) -> None:
     assert SEEN.count(old) == 1
@@ -140,3 +144,14 @@ def test_noise_is_no_crash(change: Callable[[str], str]) -> None:
     lines = SEEN.splitlines(keepends=True)
     for at in range(len(lines)):
         view("".join([*lines[:at], change(lines[at]), *lines[at + 1 :]]))
+
+
+def test_of_one_with_a_gpu_the_drivers_parts_are_known() -> None:
+    container = CONTAINER.model_copy(update={"resources": CONTAINER.resources.model_copy(update={"gpus": 2})})
+    libraries = "".join(f"mount 80{n} 708 0:1 / {path} ro - ext4 /dev/vda rw\n"
+                        for n, path in enumerate(("/.singularity.d/libs/libcuda.so.1", "/usr/bin/nvidia-smi")))  # fmt: skip
+    text = SEEN.replace("gpus ", "gpus 0,3") + libraries
+    assert all(finding.holds for finding in site_view(text, SPEC, container))
+    for old, new, name in [(" ro - ext4 /dev/vda rw\n", " rw - ext4 /dev/vda rw\n", "mounts"), ("/usr/bin/nvidia-smi", "/usr/bin/smi", "mounts"),
+                           ("gpus 0,3", "gpus 0", "gpus"), ("gpus 0,3", "gpus 0,1,3", "gpus")]:  # fmt: skip
+        assert [finding.property for finding in site_view(text.replace(old, new), SPEC, container) if not finding.holds] == [name]
