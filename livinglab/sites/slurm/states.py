@@ -40,6 +40,8 @@ _ADVICE: dict[str, str] = {
     "JobHeldAdmin": "The cluster's administrators hold it, and only they can let it go.",
     "launch failed requeued held": "Its start failed on a node and the cluster holds it: the administrators look at the node and release it.",
     "Reservation": "It waits for the reservation that this site names to begin.",
+    "ReservationDeleted": "The reservation that this site names is over, and the cluster holds what still waited in it: cancel the run, or ask the"
+    " cluster's administrators to move the job to another one.",
     "ReqNodeNotAvail": "Nodes that it could run on are down, drained or reserved for maintenance; it starts when they are back.",
     "PartitionDown": "The partition is down; ask the cluster's administrators.",
     "PartitionInactive": "The partition takes no jobs at the moment; ask the cluster's administrators.",
@@ -80,6 +82,8 @@ def lives(state: str) -> bool:
 def advice(state: str, reason: str) -> str:
     """A sentence on what a job that waits waits for, and what to do about it. Empty where there is nothing to say."""
     reason = reason.strip("() ").replace("_", " ") if "requeued" in reason else reason.strip("() ").split(",")[0]
+    if state.startswith("RESV_DEL_HOLD"):
+        reason = "ReservationDeleted"
     known = _ADVICE.get(reason)
     if known is not None:
         return known
