@@ -140,6 +140,11 @@ class JobSpec(Frozen):
         """Each container's, the first of which is the job's own."""
         return tuple(JobKey(attempt=self.attempt, role=container.role) for container in self.containers)
 
+    @property
+    def wall_seconds(self) -> float:
+        """The most that it may take once it has begun."""
+        return max(container.resources.wall_seconds for container in self.containers)
+
     def only(self, role: JobRole) -> Self:
         """What was demanded of one container."""
         return self.model_copy(update={"containers": tuple(c for c in self.containers if c.role == role)})
@@ -532,4 +537,6 @@ class Progress(Frozen):
     done: bool
     """Is the attempt final?"""
     waiting: tuple[JobKey, ...] = ()
-    """Jobs whose end is waited for; empty when the next step can begin at once."""
+    """Jobs whose end is waited for; empty when the next step can begin at once, or at the time of `by`."""
+    by: datetime | None = None
+    """When to advance again at the latest, whatever happens meanwhile."""

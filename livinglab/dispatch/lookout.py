@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from livinglab.domain.errors import Unreachable
 from livinglab.domain.run import Attempt, JobKey
-from livinglab.ports import Observation, Seen, Site, Store
+from livinglab.ports import Clock, Observation, Seen, Site, Store
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ SWEEP = 300.0
 _BREATH = 0.05
 _EVENTS = 500
 _STOPS = frozenset({"plan-suspended", "plan-terminated"})
+_WINDOWS = frozenset({"site-window-added", "site-window-removed"})
 
 _Sign = tuple[tuple[str, str, str], ...]
 
@@ -33,6 +34,7 @@ _Sign = tuple[tuple[str, str, str], ...]
 class _Parked:
     attempt: Attempt
     keys: tuple[JobKey, ...]
+    by: datetime | None
     woken: asyncio.Future[None]
     since: float = field(default_factory=time.monotonic)
     watched: bool = False
@@ -52,8 +54,8 @@ class Lookout:
         eyes: threads that wait; `width` is how many.
     """
 
-    def __init__(self, site: Site, store: Store, eyes: Executor, width: int) -> None:
-        self._site, self._store, self._eyes, self._width = site, store, eyes, width
+    def __init__(self, site: Site, store: Store, clock: Clock, eyes: Executor, width: int) -> None:
+        self._site, self._store, self._clock, self._eyes, self._width = site, store, clock, eyes, width
         self._parked: dict[tuple[str, int], _Parked] = {}
         self._signs: dict[tuple[str, int], _Sign] = {}
         self._new, self._stopped = asyncio.Event(), asyncio.Event()
@@ -61,12 +63,15 @@ class Lookout:
 
     # --- for those that wait --------------------------------------------------------------------------------------------
 
-    async def until_news(self, attempt: Attempt, keys: tuple[JobKey, ...]) -> None:
-        """Return when one of the attempt's jobs may have changed, or its run, or it is its turn to be looked at; at once after `stop`."""
+    async def until_news(self, attempt: Attempt, keys: tuple[JobKey, ...], by: datetime | None = None) -> None:
+        """Return when one of the attempt's jobs may have changed, or its run, or it is its turn to be looked at, or the time is `by`.
+
+        At once after `stop`.
+        """
         if self._stopped.is_set():
             return
         own = (attempt.id, attempt.epoch)
-        parked = self._parked[own] = _Parked(attempt, keys, asyncio.get_running_loop().create_future())
+        parked = self._parked[own] = _Parked(attempt, keys, by, asyncio.get_running_loop().create_future())
         self._new.set()
         try:
             await parked.woken
@@ -136,10 +141,10 @@ class Lookout:
         self._site.wait(keys, WAIT)
         if len(lot) == 1:
             return lot
-        return self._choose(lot, self._site.observe(keys), self._touched())
+        return self._choose(lot, self._site.observe(keys), self._touched(lot))
 
     def _choose(self, lot: list[_Parked], seen: Mapping[JobKey, Observation], touched: Collection[str]) -> list[_Parked]:
-        now, news, others = time.monotonic(), [], []
+        now, today, news, others = time.monotonic(), self._clock.now(), [], []
         for parked in lot:
             own, jobs = (parked.attempt.id, parked.attempt.epoch), [seen[key] for key in parked.keys]
             states = {job.seen for job in jobs}
@@ -148,6 +153,8 @@ class Lookout:
                 news.append(parked)
             elif Seen.UNREACHABLE in states:
                 continue  # nothing is known, so nothing is decided
+            elif parked.by and parked.by <= today:
+                news.append(parked)
             elif self._signs.get(own) != sign or now - parked.since > (WAIT.total_seconds() if Seen.RUNNING in states else SWEEP):
                 others.append((parked, sign))
         for parked, sign in sorted(others, key=lambda other: other[0].since)[:TENDED]:
@@ -155,8 +162,8 @@ class Lookout:
             news.append(parked)
         return news
 
-    def _touched(self) -> set[str]:
-        """Runs that somebody wants something of since the last look: their end, another place in the queue, or that of their plan."""
+    def _touched(self, lot: Iterable[_Parked]) -> set[str]:
+        """Runs that somebody wants something of since the last look: their end, another place in the queue, or that of their plan or site."""
         touched: set[str] = set()
         with self._store.transaction(read_only=True) as tx:
             if self._cursor is None:
@@ -166,4 +173,6 @@ class Lookout:
                 touched |= {event.run for event in events if event.run and event.attempt is None}
                 for plan in {event.plan for event in events if event.plan and event.kind in _STOPS}:
                     touched |= {run.id for run in tx.runs_under(plan)}
+                if any(event.kind in _WINDOWS and event.data.get("site") == self._site.name for event in events):
+                    touched |= {parked.attempt.run for parked in lot}
         return touched

@@ -57,7 +57,7 @@ class Supervisor:
             ThreadPoolExecutor(self.slots, "lookout") as eyes,
             ThreadPoolExecutor(2, "desk") as desk,
         ):
-            self._lookout = Lookout(self.engine.site, self.store, eyes, self.slots)
+            self._lookout = Lookout(self.engine.site, self.store, self.clock, eyes, self.slots)
             background = [asyncio.create_task(self._lookout.serve()), asyncio.create_task(self._renew(desk))]
             try:
                 await self._claim_and_carry(carry, desk, until_idle=until_idle)
@@ -147,7 +147,9 @@ class Supervisor:
             if progress.done:
                 return
             if progress.waiting:
-                await self._lookout.until_news(attempt, progress.waiting)
+                await self._lookout.until_news(attempt, progress.waiting, progress.by)
+            elif progress.by:
+                await self._lookout.pause(max(0.0, (progress.by - self.clock.now()).total_seconds()))
 
     def _advance(self, attempt: Attempt, go_on: Callable[[], bool]) -> Progress | None:
         return self.engine.advance(attempt.id, attempt.epoch) if go_on() else None

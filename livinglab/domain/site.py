@@ -1,7 +1,7 @@
 """A site as the lab keeps it: what it offers, whether it takes runs, and when it is away for maintenance."""
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -48,6 +48,12 @@ class Window(Frozen):
     end: Moment
     reason: str = Field(min_length=3, max_length=1_000)
 
+    @property
+    def times(self) -> str:
+        """From when to when, and why."""
+        begin, end = (f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" for at in (self.begin, self.end))
+        return f"from {begin} to {end} ({self.reason})"
+
     @model_validator(mode="after")
     def _forwards(self) -> Self:
         if self.end <= self.begin:
@@ -87,6 +93,19 @@ class SiteRecord(Frozen):
     def next_window(self, now: datetime) -> Window | None:
         """The window that it is in, or else the one that begins next."""
         return next((w for w in sorted(self.windows, key=lambda w: w.begin) if w.end > now), None)
+
+    def keeps_off(self, now: datetime, seconds: float) -> Window | None:
+        """The window into which a job would reach that begins now and may take so long."""
+        window = self.next_window(now)
+        return window if window and now + timedelta(seconds=seconds) >= window.begin else None
+
+    def turns_at(self, now: datetime, seconds: float) -> datetime | None:
+        """When `keeps_off` will give another answer than now; None where no window lies ahead."""
+        window = self.next_window(now)
+        if window is None:
+            return None
+        last = window.begin - timedelta(seconds=seconds)
+        return last if last > now else window.end
 
     def room(self, now: datetime) -> float:
         """Seconds for which a run that begins now may last: none while it drains or is away, and any number where nothing lies ahead."""

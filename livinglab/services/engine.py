@@ -16,12 +16,12 @@ from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Failure, JobKey, RunState, Step
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import MeasurementFile, judge
-from livinglab.ports import Artifacts, JobSpec, Observation, Progress, Seen, Site, Store, Tx, Vault
+from livinglab.ports import Artifacts, JobSpec, Observation, Progress, Queueing, Seen, Site, Store, Tx, Vault
 from livinglab.services import outcomes
 from livinglab.services.admission import why_not_admitted
 from livinglab.services.jobs import context, job
 from livinglab.services.journal import Journal
-from livinglab.services.queueing import heed_queue
+from livinglab.services.queueing import Maintenance, PostponedError, heed_queue, postponed
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.runs import request_cancel
 from livinglab.services.sealing import Sealing
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 GRACE = timedelta(seconds=2)
 LOG_PULL = 256 << 10
+POSTPONED = timedelta(seconds=10)
+"""What is not begun for the sake of maintenance is looked at again after so long at the latest: the window may be called off, or the run."""
 
 Attest = Callable[[IsolationProfile, JobSpec, bytes | None, tuple[Finding, ...], int], Attestation]
 """Judges a launcher's report beside the site's own view (see `sites.attest`)."""
@@ -56,6 +58,10 @@ class Engine:
         """The journal, under this engine's recorder."""
         return Journal(self.store, self.recorder)
 
+    @property
+    def _maintenance(self) -> Maintenance:
+        return Maintenance(self.store, self.recorder.clock, self.site.name)
+
     def advance(self, attempt_id: str, epoch: int) -> Progress:
         """Do the next step of an attempt that this process holds at `epoch`, as far as it goes without waiting.
 
@@ -75,13 +81,16 @@ class Engine:
             waiting = self._steps[step](self, s)
         except (StaleEpoch, Unreachable):
             raise
+        except PostponedError as error:
+            return Progress(step=step, done=False, by=error.until)
         except Exception as error:
             if step in (Step.RELEASE, Step.SEAL):
                 raise  # nothing is left to fail: tried again until it is done
             log.exception("attempt %s failed at %s", attempt_id, step)
             self.journal.fail(s, _failure(step, error))
             waiting = ()
-        return Progress(step=step, done=step is Step.SEAL, waiting=waiting)
+        by = self._maintenance.turns_at(job(s, waiting[0].role)) if waiting and isinstance(self.site, Queueing) else None
+        return Progress(step=step, done=step is Step.SEAL, waiting=waiting, by=by)
 
     def upcoming(self, attempt_id: str) -> Step | None:
         """The step that `advance` would do next; None once the attempt is final."""
@@ -287,6 +296,9 @@ class Engine:
         keys = spec.keys
         entry = s.journal.get(step)
         if entry is None or "handle" not in entry.data:
+            if window := self._maintenance.keeps_off(spec):
+                self.journal.begin(s, step, postponed(window))
+                raise PostponedError(min(window.end, self.recorder.clock.now() + POSTPONED))
             self.journal.begin(s, step, {}, also)  # also where there is an intent: it may be of days ago, and the plan over since
             self.boundary(f"{step}:intent")
             handle = self.site.submit(spec, keys[0])
@@ -303,14 +315,14 @@ class Engine:
                 raise outcomes.lost(self.site, key)
         alive = tuple(key for key in keys if seen[key].seen is not Seen.EXITED)
         if alive:
-            self._heed_queue(s, step, seen.values())
+            self._heed_queue(s, step, spec, seen.values())
         for key in alive:
             self._pull_log(s, key)
         return alive
 
-    def _heed_queue(self, s: Situation, step: Step, seen: Collection[Observation]) -> None:
-        data = s.journal[step].data
-        kept = heed_queue(self.site, s, data, next((o for o in seen if o.seen is Seen.PENDING), None))
+    def _heed_queue(self, s: Situation, step: Step, spec: JobSpec, seen: Collection[Observation]) -> None:
+        data, pending = s.journal[step].data, next((o for o in seen if o.seen is Seen.PENDING), None)
+        kept = heed_queue(self.site, s, data, pending, self._maintenance.keeps_off(spec) if pending else None)
         if kept != data:
             self.journal.note(s, step, kept)
 

@@ -78,14 +78,15 @@ def _kept_waiting(name: str, run: Run, site: SiteRecord | None, now: datetime) -
     window = site.next_window(now)
     if window is None or run.longest_seconds < site.room(now):
         return None
-    times = f"from {_time(window.begin)} to {_time(window.end)} ({window.reason})"
     early = f": it may take {run.longest_seconds:,.0f} s, and would reach into it" if window.begin > now else ""
-    return Why(sentence=f"{name} waits for the maintenance window of site {site.name} {times}{early}.", whose=Cause.POLICY,
+    return Why(sentence=f"{name} waits for the maintenance window of site {site.name} {window.times}{early}.", whose=Cause.POLICY,
                next="It begins once the window is over.")  # fmt: skip
 
 
 def _in_queue(name: str, run: Run, waiting: Waiting) -> Why:
-    """A job that a scheduler has, and has not started."""
+    """A job that a scheduler has, and has not started; or has not been given yet, where its site is away for maintenance."""
+    if not waiting.raw:
+        return Why(sentence=f"{name} waits: {_whole(waiting.advice)}", whose=Cause.POLICY, next="It goes on once the window is over.")
     what = f": {_whole(waiting.advice)}" if waiting.advice else "."
     held = f" It is {_held(run)}" if run.held_by else ""
     backend = ", ".join(word for word in (waiting.raw, waiting.reason) if word)

@@ -1,24 +1,28 @@
 """A scheduler's oddities, on a bed that nobody else uses: priorities, reservations, job ids that come again, clocks that differ."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from livinglab.artifacts.blobs import FileArtifacts
+from livinglab.dispatch.inline import carry_inline
 from livinglab.domain.errors import PlatformFault
-from livinglab.domain.run import JobKey
+from livinglab.domain.run import JobKey, Run
 from livinglab.ports import Seen
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.shell import local_shell
 from livinglab.testing.bench import begin, collected, ended, until
 from tests.contract.benches import SlurmBench, python_image
+from tests.fixtures.cluster import ACCEPTED, changed, gather
 from tests.fixtures.slurm import SlurmBed
+from tests.labs import TINY, Parties
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.docker, pytest.mark.slow]  # images are built by an engine
 
 NOWHERE = local_shell(["/nowhere/to/be/found"])
 CONFIG = "/etc/slurm/slurm.conf"
@@ -132,6 +136,48 @@ def test_a_reservation_that_ends_before_a_job_begins(tmp_path: Path, image: tupl
         assert "is over" in seen.advice
         bench.site.cancel(key, timedelta(0))
         assert ended(bench, key).raw.startswith("CANCELLED")
+
+
+# --- maintenance ------------------------------------------------------------------------------------------------------
+
+
+def until_told(parties: Parties, run: Run, words: str) -> None:
+    """Wait until the run's reason for waiting has these words in it."""
+    end = time.monotonic() + 60
+    while words not in (said := parties.lab.runs.why(parties.authority, run.id).sentence):
+        assert time.monotonic() < end, said
+        time.sleep(0.1)
+
+
+def test_what_waits_at_the_cluster_is_held_over_maintenance(tmp_path: Path, fragile_bed: SlurmBed) -> None:
+    """Announced while the pilot's job waits in the cluster's queue: the cluster frees up meanwhile, and does not start it."""
+    parties = gather(tmp_path / "lab", fragile_bed, changed(TINY, tmp_path, isolation={"witnesses": ACCEPTED}))
+    supervisor = parties.supervisor()
+    run = parties.request(parties.plan())
+    fragile_bed.on("ctl", "scontrol", "update", "PartitionName=lab", "State=DOWN")
+    worker = threading.Thread(target=supervisor.serve, args=(lambda attempt: carry_inline(supervisor, attempt),))
+    worker.start()
+    try:
+        until_told(parties, run, "The partition is down")
+        now = datetime.now(UTC)
+        window = parties.lab.sites.add_window("cluster", now, now + timedelta(hours=1), "new disks", "operator")
+        until_told(parties, run, "It is held there, and let go once the window is over.")
+        fragile_bed.on("ctl", "scontrol", "update", "PartitionName=lab", "State=UP")
+        control = supervisor.engine.site._control  # type: ignore[attr-defined]
+        (line,) = (line for line in control.queue() if line.state == "PENDING")
+        until_told(parties, run, "would reach into the site's maintenance")
+        fragile_bed.on("login", "srun", "--partition=lab", "--mem=10M", "/bin/true", user="lab")  # the cluster is free: others start
+        assert [one.state for one in control.queue() if one.id == line.id] == ["PENDING"]
+        parties.lab.sites.remove_window("cluster", window.id, "operator")
+        end = time.monotonic() + 60
+        while not parties.state(run).state.final:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    finally:
+        fragile_bed.on("ctl", "scontrol", "update", "PartitionName=lab", "State=UP")
+        supervisor.stopping.set()
+        worker.join(30)
+    assert parties.state(run).verdict == "PASS"
 
 
 # --- ids and clocks ---------------------------------------------------------------------------------------------------

@@ -1,48 +1,21 @@
 """Runs on a registered Slurm cluster, from a request to a dossier that a stranger can check: the same lab, another site."""
 
-import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from livinglab.bootstrap import check_site
 from livinglab.domain.errors import Refused
 from livinglab.domain.run import Cause, JobKey, RunState
 from livinglab.sites.staging import ROLES
+from tests.fixtures.cluster import ACCEPTED, changed, gather
 from tests.fixtures.slurm import SlurmBed
 from tests.labs import ROOT, TINY, Parties, assert_a_kill_changes_nothing, manifest, pilots_archive
 
 pytestmark = [pytest.mark.slurm, pytest.mark.docker]  # the images are built by an engine
 
-ACCEPTED = {"pids": ["rlimit"]}
 TURNS = ROOT / "tests" / "sandboxes" / "turns"
-
-
-def changed(sandbox: Path, folder: Path, **changes: Any) -> Path:
-    """A copy of a sandbox whose specification may be run at the cluster."""
-    copy = folder / sandbox.name
-    shutil.copytree(sandbox, copy)
-    spec = yaml.safe_load((copy / "sandbox.yaml").read_text()) | {"sites": ["cluster"]} | changes
-    (copy / "sandbox.yaml").write_text(yaml.safe_dump(spec))
-    return copy
-
-
-def gather(home: Path, bed: SlurmBed, sandbox: Path, harness: Path | None = None, cpus: float = 2) -> Parties:
-    parties = Parties.gather(home, sandbox=sandbox, harness=harness)
-    access = {
-        "kind": "ssh",
-        "host": bed.host,
-        "user": "lab",
-        "identity": str(bed.state / "id_ed25519"),
-        "known_hosts": str(bed.state / "known_hosts"),
-    }
-    offer = {"memory": 1 << 30, "cpus": cpus, "gpus": 2, "wall_seconds": 600}
-    parties.lab.sites.add("cluster", {"kind": "slurm", "settings": {"access": access, "scratch": "/scratch"}, "offer": offer}, "operator")
-    parties.site = "cluster"
-    return parties
 
 
 @pytest.fixture(scope="module")

@@ -156,4 +156,4 @@ def mebibytes(spec: JobSpec) -> int:
 
 def minutes(spec: JobSpec) -> int:
     """The scheduler's own time limit, behind the script's."""
-    return math.ceil((max(c.resources.wall_seconds for c in spec.containers) + _SPARE_SECONDS) / 60)
+    return math.ceil((spec.wall_seconds + _SPARE_SECONDS) / 60)

@@ -92,8 +92,8 @@ class Database:
     def runs_under(self, plan: str) -> list[Any]:
         return [type("Named", (), {"id": run}) for run in self.plans.get(plan, [])]
 
-    def tell(self, kind: str, **about: str) -> None:
-        self.log.append(Event(id=len(self.log) + 1, kind=kind, organisation="startup", sandbox="tiny", at=NOW, **about))  # type: ignore[arg-type]
+    def tell(self, kind: str, **about: Any) -> None:
+        self.log.append(Event(id=len(self.log) + 1, kind=kind, organisation="startup", sandbox="tiny", at=NOW, **about))
 
 
 @dataclass
@@ -105,6 +105,7 @@ class Waiting:
     advanced: Counter[str] = field(default_factory=Counter)
     at_once: int = 0
     most_at_once: int = 0
+    by: dict[str, datetime] = field(default_factory=dict)
 
     def advance(self, id_: str, epoch: int) -> Progress:
         self.at_once += 1
@@ -119,7 +120,7 @@ class Waiting:
             self.advanced[id_] += 1
             job = JobKey(attempt=id_, role="pilot")
             over = self.site.states.get(job, (Seen.PENDING, ""))[0] is Seen.EXITED
-            return Progress(step=Step.EXECUTE, done=over, waiting=() if over else (job,))
+            return Progress(step=Step.EXECUTE, done=over, waiting=() if over else (job,), by=self.by.get(id_))
         finally:
             self.at_once -= 1
 
@@ -242,6 +243,25 @@ def test_what_people_do_to_a_run_is_heeded_at_once(kind: str, about: dict[str, s
         worker.database.tell(kind, **about)
         until(lambda: worker.engine.advanced["run-00007.1"] > advanced["run-00007.1"])
         assert worker.settle() - advanced == Counter({"run-00007.1": 1})
+
+
+@pytest.mark.parametrize("kind", ["site-window-added", "site-window-removed"])
+def test_of_maintenance_all_hear_that_wait_at_the_site(kind: str) -> None:
+    with Worker(50).at_work() as worker:
+        advanced = worker.settle()
+        worker.database.tell(kind, data={"site": "another"})
+        worker.database.tell("site-draining", data={"site": "cluster"})
+        assert worker.settle() == advanced
+        worker.database.tell(kind, data={"site": "cluster"})
+        until(lambda: all(worker.engine.advanced[a.id] > advanced[a.id] for a in worker.attempts))
+
+
+def test_a_time_that_has_come_wakes_its_attempt() -> None:
+    worker = Worker(20)
+    worker.engine.by = {"run-00003.1": NOW, "run-00004.1": NOW + timedelta(days=1)}
+    with worker.at_work():
+        until(lambda: worker.engine.advanced["run-00003.1"] > 5)
+        assert worker.engine.advanced["run-00004.1"] <= 3
 
 
 def test_nobody_is_forgotten_for_good(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,6 +229,32 @@ def test_a_run_that_fits_in_before_maintenance_begins(world: World) -> None:
     assert world.look(run)[0].state is RunState.COMPLETED
 
 
+def test_what_is_to_begin_in_maintenance_is_put_off_until_it_is_over(world: World) -> None:
+    """A run that was begun long before, and came only now to its next job."""
+    run, clock = world.request(), world.lab.clock
+    assert isinstance(clock, FakeClock)
+    attempt = world.claim()
+    while not (progress := world.engine.advance(attempt.id, attempt.epoch)).waiting:
+        pass
+    assert progress.by is None  # no window, and no queue
+    window = world.lab.sites.add_window("docker", clock.now() + timedelta(seconds=5), clock.now() + timedelta(seconds=30), "new disks", "ops")
+    while (progress := world.engine.advance(attempt.id, attempt.epoch)).by is None:
+        pass
+    assert (progress.done, progress.waiting) == (False, ())
+    assert timedelta(seconds=9) < progress.by - clock.now() < timedelta(seconds=10)
+    before = len(world.backend.jobs)
+    answer = world.lab.runs.why(world.participant, run.id)
+    assert answer.sentence == f"Run {run.id} waits: Its next job would reach into the site's maintenance {window.times}."
+    assert answer.next == "It goes on once the window is over."
+    clock.advance(timedelta(seconds=29))
+    assert world.engine.advance(attempt.id, attempt.epoch).by == window.end
+    assert len(world.backend.jobs) == before
+    clock.advance(timedelta(seconds=1))
+    while not world.engine.advance(attempt.id, attempt.epoch).done:
+        pass
+    assert world.look(run)[0].state is RunState.COMPLETED
+
+
 # --- a site's own queue ---------------------------------------------------------------------------------------------
 
 
@@ -283,6 +309,39 @@ def test_a_hold_and_a_priority_reach_the_sites_queue_once_per_change(cluster: Wo
             cluster.engine.advance(attempt.id, attempt.epoch)
         assert told(cluster) == [expected]
         told(cluster).clear()
+
+
+def test_a_job_in_the_queue_is_held_for_maintenance_and_let_go_after_it(cluster: World) -> None:
+    run, clock = cluster.request(), cluster.lab.clock
+    assert isinstance(clock, FakeClock)
+    attempt = until_pending(cluster)
+    begin = clock.now() + timedelta(seconds=70)
+    last = begin - timedelta(seconds=10)  # the pilot's wall time
+    window = cluster.lab.sites.add_window("docker", begin, begin + timedelta(hours=1), "new disks", "ops")
+    assert cluster.engine.advance(attempt.id, attempt.epoch).by == last
+    assert told(cluster) == []
+    clock.advance(last - clock.now())
+    assert cluster.engine.advance(attempt.id, attempt.epoch).by == window.end
+    assert told(cluster) == [("hold", attempt.id)]
+    answer = cluster.lab.runs.why(cluster.participant, run.id)
+    assert f"would reach into the site's maintenance {window.times}. It is held there, and let go once the window is over." in answer.sentence
+    cluster.lab.runs.hold(OPERATOR, run.id, "an incident")
+    clock.advance(window.end - clock.now())
+    assert cluster.engine.advance(attempt.id, attempt.epoch).by is None
+    assert told(cluster) == [("hold", attempt.id)]  # somebody else holds it still
+    cluster.lab.runs.let_go(OPERATOR, run.id)
+    cluster.engine.advance(attempt.id, attempt.epoch)
+    assert told(cluster) == [("hold", attempt.id), ("let_go", attempt.id)]
+
+
+def test_maintenance_that_is_called_off_lets_a_job_go(cluster: World) -> None:
+    cluster.request()
+    attempt, now = until_pending(cluster), cluster.lab.clock.now()
+    window = cluster.lab.sites.add_window("docker", now, now + timedelta(hours=1), "new disks", "ops")
+    cluster.engine.advance(attempt.id, attempt.epoch)
+    cluster.lab.sites.remove_window("docker", window.id, "ops")
+    cluster.engine.advance(attempt.id, attempt.epoch)
+    assert told(cluster) == [("hold", attempt.id), ("let_go", attempt.id)]
 
 
 def test_a_held_job_says_so(cluster: World) -> None:
