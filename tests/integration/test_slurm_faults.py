@@ -231,6 +231,21 @@ def test_a_script_that_somebody_ends_on_its_node(bench: SlurmBench, fragile_bed:
         collected(bench, KEY)
 
 
+def test_a_job_that_is_suspended_loses_no_time(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    """It is stopped for longer than it may run; its own clock stands still meanwhile."""
+    works = "import time; print('here', flush=True); [time.sleep(0.5) for _ in range(8)]; open('/out/a.txt', 'w').write('data')"
+    start(bench, ("python3", "-c", works), wall_seconds=12)
+    line = runs(bench)
+    fragile_bed.on("ctl", "scontrol", "suspend", line.id)
+    begun = time.monotonic()
+    while time.monotonic() < begun + 14:
+        assert see(bench).seen is Seen.RUNNING
+        time.sleep(0.5)
+    assert see(bench).raw == "SUSPENDED"
+    fragile_bed.on("ctl", "scontrol", "resume", line.id)
+    assert_it_ran_well(bench)
+
+
 def test_an_operator_who_cancels_behind_the_labs_back(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
     start(bench, bench.argv("linger"))
     fragile_bed.on("ctl", "scancel", runs(bench).id)

@@ -245,3 +245,20 @@ def test_a_node_whose_clock_is_wrong(bench: SlurmBench, fragile_bed: SlurmBed, s
         assert 0 <= usage.get("queue_seconds", 0.0) <= taken + 1
         late = begin(bench, "run-b.1", "linger", wall_seconds=2)
         assert ended(bench, late).limit == "wall_seconds"
+
+
+def test_a_profile_that_prints_is_found(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed, ssh_folder: Path) -> None:
+    """Over SSH the account's shell reads it before every command."""
+    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.ssh(ssh_folder), NOWHERE)
+    fragile_bed.on("login", "bash", "-c", "echo 'echo Welcome to the cluster' >>~lab/.bashrc.new; cat ~lab/.bashrc >>~lab/.bashrc.new")
+    fragile_bed.on("login", "bash", "-c", "cp ~lab/.bashrc ~lab/.bashrc.old; mv ~lab/.bashrc.new ~lab/.bashrc; chown lab: ~lab/.bashrc")
+    try:
+        (demand,) = bench.site.inspect()
+        assert (demand.what, demand.holds, demand.needed) == ("the account's profile", False, True)
+        assert demand.seen == "it says 'Welcome to the cluster'"
+    finally:
+        fragile_bed.on("login", "bash", "-c", "mv ~lab/.bashrc.old ~lab/.bashrc; chown lab: ~lab/.bashrc")
+    profile, *others = bench.site.inspect()
+    assert profile.holds
+    assert all(demand.holds for demand in others if demand.needed), others
+    bench.close()

@@ -62,6 +62,17 @@ def _enough_memory_of_jobs(said: Mapping[str, str]) -> Demand:
     return Demand(what="MinJobAge", demanded="60 seconds or more", seen=value, holds=seconds >= 60, hint=hint, needed=False)  # noqa: PLR2004 - a minute
 
 
+HELLO = "echo livinglab"
+"""Bash for the login node, before anything else."""
+
+
+def of_profile(answer: str) -> Demand:
+    """What the login node says in answer to `HELLO`, and what the account's profile says besides."""
+    seen = "silent" if answer == "livinglab\n" else f"it says {answer.removesuffix('livinglab' + chr(10)).strip()[:80]!r}"
+    return Demand(what="the account's profile", demanded="silent", seen=seen, holds=seen == "silent",
+                  hint="What a .bashrc prints there spoils every answer: let it print nothing where no terminal is.")  # fmt: skip
+
+
 def of_login(answer: str) -> tuple[Demand, ...]:
     """What the login node says in answer to `LOOK`: a line per demand, fields separated by tabs."""
     demands = []

@@ -244,6 +244,16 @@ wait_for() {
     return "$code"
 }
 
+# A while of this job's own: while the scheduler suspends it, no more than a few seconds pass.
+sleep_at_work() { # seconds
+    local whole="${1%%.*}"
+    case "$1" in *.*) sleep "0.${1#*.}" ;; esac
+    while [ "$whole" -gt 0 ]; do
+        sleep "$((whole > 5 ? 5 : whole))"
+        whole="$((whole - 5))"
+    done
+}
+
 # contain ROLE — carry one container to its end, and put aside what it left.
 contain() {
     local role="$1" box="$BOX/$1" left="$LEFT/$1" alarm started codes n=0
@@ -257,7 +267,7 @@ contain() {
         started=$!
     fi
     (
-        sleep "$WALL_SECONDS"
+        sleep_at_work "$WALL_SECONDS"
         end "$role" wall_seconds
     ) &
     alarm=$!
@@ -265,6 +275,7 @@ contain() {
     until [ -e "$box/code" ] || [ -e "$left/step" ]; do sleep 0.05; done
     printf 'ended\n' >"$box/ended"
     date +%s.%N >"$left/ended"
+    kill -STOP "$alarm" 2>/dev/null
     pkill -KILL -P "$alarm" 2>/dev/null
     kill -KILL "$alarm" 2>/dev/null
     until [ -e "$box/drained" ] || [ "$((n += 1))" -gt 1000 ]; do sleep 0.01; done
@@ -338,6 +349,9 @@ start)
     claim
     look_back
     exec >>"$LEFT/script.log" 2>&1
+    for tool in "$APPTAINER" unshare nsenter setpriv mount mkfifo tar find head stat stdbuf sed grep tr readlink pkill; do
+        command -v "$tool" >/dev/null || broken "it has no $tool"
+    done
     if [ "${#ROLES[@]}" -gt 1 ]; then run_steps; fi
     exec "${APART[@]}" /bin/bash -p "$SELF" "$JOB" inside
     ;;

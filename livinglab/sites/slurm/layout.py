@@ -105,7 +105,7 @@ def _container(layout: Layout, settings: SlurmSettings, spec: JobSpec, container
         binds.append(f"{source}:{mount.target}" + (":ro" if mount.read_only else ""))
     return {
         "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)),
-        "WALL_SECONDS": f"{limits.wall_seconds:g}", "LOG_BYTES": limits.log_bytes,
+        "WALL_SECONDS": f"{limits.wall_seconds:.3f}", "LOG_BYTES": limits.log_bytes,
         "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "ARCHIVE_BYTES": archive_bytes(limits), "BINDS": binds,
         "GPUS": ["--nv"] if limits.gpus else [], "GRES": f"{settings.gpu}:{limits.gpus}" if limits.gpus else "none",
         "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),

@@ -325,6 +325,9 @@ class SlurmSite:
 
     def inspect(self) -> tuple[Demand, ...]:
         """See `Inspectable`."""
+        profile = demands.of_profile(self._shell.run(demands.HELLO).decode(errors="replace"))
+        if not profile.holds:
+            return (profile,)
         _ = self._tools
         login = self._shell.run(demands.LOOK, str(self.layout.root), str(self.settings.apptainer)).decode(errors="replace")
-        return (*demands.of_scheduler(self._control.config()), *demands.of_login(login))
+        return (profile, *demands.of_scheduler(self._control.config()), *demands.of_login(login))

@@ -16,7 +16,7 @@ SMALL = 1 << 20
 """Up to this size files travel together; each larger one by itself, so that it can go on where it was cut."""
 TIMEOUT = 3_600.0
 _DAMAGED, _NOT_THERE = 65, 66
-_SMALL_FILES = 4 << 20
+_SMALL_FILES, _AT_ONCE = 4 << 20, 64 << 10  # bytes
 
 _SAME = '[ "$(cat "$1.sum" 2>/dev/null)" = "$2" ] && [ -d "$1" ] && { echo same; exit; }; '
 _BEGIN = f"""
@@ -32,7 +32,11 @@ sums="$(cat)"
 if [ -n "$sums" ] && ! printf '%s\\n' "$sums" | sha256sum --check --strict --quiet - >/dev/null; then cd / && rm -rf "$1.new.$2"; exit 65; fi
 rm -rf "$1" "$1.sum" && mv -T "$1.new.$2" "$1" && echo "$2" >"$1.sum"
 """
-_ASK = '[ -f "$1" ] || exit 66; stat -c %s "$1" && sha256sum "$1"'
+_ASK = """
+[ -f "$1" ] || exit 66
+size="$(stat -c %s "$1")" && sum="$(sha256sum <"$1")" && printf '%s %s\\n' "$size" "${sum%% *}" || exit
+if [ "$size" -le "$2" ]; then cat "$1"; fi
+"""
 _READ = 'tail -c +"$2" "$1" | head -c "$3"'
 _SEVERAL = r"""
 cd "$1" 2>/dev/null || exit 66
@@ -113,18 +117,22 @@ def fetch(shell: Shell, source: PurePosixPath, target: Path, *, limit: int) -> N
         Unreachable: the way was cut, or bytes changed on it.
     """
     try:
-        size, _, digest = shell.run(_ASK, str(source), timeout=TIMEOUT).decode().partition("\n")
+        told, _, whole = shell.run(_ASK, str(source), str(min(limit, _AT_ONCE)), timeout=TIMEOUT).partition(b"\n")
     except Failed as error:
         raise _not_there(error, source) from error
-    if int(size) > limit:
-        msg = f"{source.name} has {size.strip()} bytes; at most {limit} are taken."
+    size, digest = int(told.split()[0]), told.split()[1].decode()
+    if size > limit:
+        msg = f"{source.name} has {size} bytes; at most {limit} are taken."
         raise TooLarge(msg)
     part = target.with_name(target.name + ".part")
-    have = part.stat().st_size if part.exists() else 0
-    with part.open("ab") as out:
-        shell.run(_READ, str(source), str(have + 1), str(int(size) - have), out=out, timeout=TIMEOUT)
-    if _sha256(part) != digest.split()[0]:
-        if part.stat().st_size >= int(size):
+    if size <= _AT_ONCE:
+        part.write_bytes(whole)
+    else:
+        have = part.stat().st_size if part.exists() else 0
+        with part.open("ab") as out:
+            shell.run(_READ, str(source), str(have + 1), str(size - have), out=out, timeout=TIMEOUT)
+    if _sha256(part) != digest:
+        if part.stat().st_size >= size:
             part.unlink()  # not a part of it
         msg = f"{source.name} did not arrive whole; it is fetched again."
         raise Unreachable(msg)

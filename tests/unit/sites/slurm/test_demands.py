@@ -1,8 +1,10 @@
 """What a cluster says of itself is compared with what the lab needs: each thing that is not so is told, with what to do."""
 
+import subprocess
+
 import pytest
 
-from livinglab.sites.slurm.demands import of_login, of_scheduler
+from livinglab.sites.slurm.demands import HELLO, of_login, of_profile, of_scheduler
 
 CONFIG = """\
 Configuration data as of 2030-01-01T00:00:00
@@ -53,6 +55,14 @@ def test_what_is_missing_is_told(old: str, new: str, what: str, needed: bool) ->
 @pytest.mark.parametrize("answer", ["", "slurm_load_conf error: Unable to contact slurm controller", "= = =\n===\n"])
 def test_a_cluster_that_says_nothing_has_nothing(answer: str) -> None:
     assert not any(demand.holds for demand in of_scheduler(answer))
+
+
+def test_a_profile_that_prints_is_told() -> None:
+    said = subprocess.run(["bash", "-c", HELLO], capture_output=True, text=True, check=True).stdout
+    assert of_profile(said).holds
+    for noisy in ("Welcome!\n" + said, said + "bye\n", "", "Welcome!\n"):
+        assert not of_profile(noisy).holds
+    assert of_profile("Welcome!\n" + said).seen == "it says 'Welcome!'"
 
 
 def test_the_login_nodes_lines() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import livinglab.sites.slurm
-from livinglab.sites.slurm.observing import LOST, NOT_OURS
+from livinglab.sites.slurm.observing import BROKEN, LOST, NOT_OURS
 
 SCRIPT = Path(livinglab.sites.slurm.__file__).with_name("job.sh")
 WENT_ON = 1
@@ -19,7 +19,7 @@ def job(tmp_path: Path) -> Path:
     folder = tmp_path / "jobs" / "ll-a"
     folder.mkdir(parents=True)
     (tmp_path / "ended").mkdir()
-    (folder / "job.launch").write_text("ROLES=(pilot)\nRUN_UID=nobody\nRUN_GID=nobody\n")
+    (folder / "job.launch").write_text("ROLES=(pilot)\nRUN_UID=nobody\nRUN_GID=nobody\nAPPTAINER=/bin/true\n")
     return folder
 
 
@@ -55,6 +55,13 @@ def test_the_first_goes_on_and_so_it_does_after_a_requeue(job: Path) -> None:
     assert (job / "claim").read_text() == "7\n"
     assert (job / "left").is_dir()
     assert run(job) == WENT_ON  # nothing had begun
+
+
+def test_a_node_that_lacks_something_is_told(job: Path) -> None:
+    (job / "job.launch").write_text("ROLES=(pilot)\nRUN_UID=nobody\nRUN_GID=nobody\nAPPTAINER=/opt/apptainer\n")
+    assert run(job) == BROKEN
+    assert (job / "left" / "broken").read_text() == "it has no /opt/apptainer\n"
+    assert ended(job)
 
 
 def test_the_second_of_the_same_name_ends_at_once(job: Path) -> None:

@@ -61,7 +61,7 @@ def test_every_command_does(argv: list[str]) -> None:
 def test_limits_are_told_as_the_script_takes_them() -> None:
     spec = spec_of(memory=(100 << 20) + 5, cpus=1.5, wall_seconds=2.5, log_bytes=4_096, output_bytes=70_001, output_files=7)
     told = {name: launched(spec, name)[0] for name in ("MEBIBYTES", "CORES", "WALL_SECONDS", "LOG_BYTES", "OUT_BYTES", "OUT_FILES")}
-    assert told == {"MEBIBYTES": "100", "CORES": "2", "WALL_SECONDS": "2.5", "LOG_BYTES": "4096", "OUT_BYTES": str(18 * 4_096), "OUT_FILES": "7"}
+    assert told == {"MEBIBYTES": "100", "CORES": "2", "WALL_SECONDS": "2.500", "LOG_BYTES": "4096", "OUT_BYTES": str(18 * 4_096), "OUT_FILES": "7"}
     assert (laid.cores(spec), laid.mebibytes(spec), laid.minutes(spec)) == (2, 100, 3)
     assert laid.archive_bytes(spec.containers[0].resources) == 18 * 4_096 + 7 * 4_096 + 65_536
 
