@@ -106,16 +106,18 @@ lay_out() {
     done
 }
 
-# The processes below one, breadth first.
+# The processes below one, breadth first. (Every container waits for this and for `look`: they begin few processes of their own.)
 below() {
-    local pid children=() next=("$1")
+    local file children=() next=("$1")
     while [ "${#next[@]}" != 0 ]; do
-        pid="${next[0]}" next=("${next[@]:1}")
-        read -r -a children <<<"$(cat "/proc/$pid/task/"*/children 2>/dev/null | tr '\n' ' ')"
-        printf '%s\n' ${children[@]+"${children[@]}"}
-        next+=(${children[@]+"${children[@]}"})
+        for file in "/proc/${next[0]}/task/"*/children; do
+            read -r -a children <"$file" || [ "${#children[@]}" != 0 ] || continue
+            printf '%s\n' ${children[@]+"${children[@]}"}
+            next+=(${children[@]+"${children[@]}"})
+        done
+        next=("${next[@]:1}")
     done
-}
+} 2>/dev/null
 
 # The first process of a container's own process namespace: with it, all of the container ends.
 first_process() { # role
@@ -136,42 +138,51 @@ end() {
 
 # Every value of a control group's file, from our own group up to the root.
 limits() { # prefix below /sys/fs/cgroup, group, file
-    local group="$2"
+    local group="$2" value
     while :; do
-        [ -r "/sys/fs/cgroup/$1$group/$3" ] && printf '%s %s\n' "$3" "$(tr '\n' ' ' <"/sys/fs/cgroup/$1$group/$3")"
+        read -r value <"/sys/fs/cgroup/$1$group/$3" && printf 'cgroup %s %s\n' "$3" "$value"
         [ -n "${group%/}" ] || return 0
         group="${group%/*}"
     done
-}
+} 2>/dev/null
 
 group_of() { # controller (none: version 2), process
-    sed -n "s/^[0-9]*:\(.*,\)\{0,1\}$1\(,.*\)\{0,1\}:\(.*\)/\3/p" "/proc/$2/cgroup" | head -n 1
+    local controllers group
+    while IFS=: read -r _ controllers group; do
+        case ",$controllers," in *",$1,"*) printf '%s\n' "$group" && return ;; esac
+    done <"/proc/$2/cgroup"
+}
+
+prefixed() { # word, file
+    local lines=()
+    mapfile -t lines <"$2" && printf "$1 %s\n" "${lines[@]}"
 }
 
 # What is seen of a container from outside, before its command is executed: the lab reads it (see `view.py`).
 look() { # role
-    local pid launcher name
+    local pid launcher n name ns=(net mnt pid ipc uts user) theirs=() ours=()
     for pid in $(below "$(cat "$BOX/$1/pid")"); do
-        if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = launcher ]; then launcher="$pid"; fi
-    done
+        if read -r name <"/proc/$pid/comm" && [ "$name" = launcher ]; then launcher="$pid"; fi
+    done 2>/dev/null
     [ -n "${launcher:-}" ] || return 0 # it could not wait; nothing is seen, which the judge refuses
+    mapfile -t theirs < <(cd "/proc/$launcher/ns" && readlink "${ns[@]}")
+    mapfile -t ours < <(cd /proc/self/ns && readlink "${ns[@]}")
     {
-        for name in net mnt pid ipc uts user; do
-            printf 'ns %s %s %s\n' "$name" "$(readlink "/proc/$launcher/ns/$name")" "$(readlink "/proc/self/ns/$name")"
-        done
+        for n in "${!ns[@]}"; do printf 'ns %s %s %s\n' "${ns[n]}" "${theirs[n]:-}" "${ours[n]:-}"; done
         cat "$BOX/$1/gpus"
-        printf 'uid_map %s\n' "$(tr -s ' ' <"/proc/$launcher/uid_map")"
-        sed 's/^/status /' "/proc/$launcher/status"
-        sed 's/^/interface /' "/proc/$launcher/net/dev"
-        sed 's/^/mount /' "/proc/$launcher/mountinfo"
-        sed 's/^/rlimit /' "/proc/$launcher/limits"
-        tr '\0' '\n' <"/proc/$launcher/environ" | sed 's/=.*//; s/^/environment /'
-        {
-            limits memory "$(group_of memory "$launcher")" memory.limit_in_bytes
-            limits cpuset "$(group_of cpuset "$launcher")" cpuset.cpus
-            limits pids "$(group_of pids "$launcher")" pids.max
-            for name in memory.max memory.swap.max cpuset.cpus.effective cpu.max pids.max; do limits '' "$(group_of '' "$launcher")" "$name"; done
-        } | sed 's/^/cgroup /'
+        prefixed uid_map "/proc/$launcher/uid_map"
+        prefixed status "/proc/$launcher/status"
+        prefixed interface "/proc/$launcher/net/dev"
+        prefixed mount "/proc/$launcher/mountinfo"
+        prefixed rlimit "/proc/$launcher/limits"
+        while IFS= read -r -d '' name; do
+            name="${name%%=*}" # an image chooses it
+            printf 'environment %s\n' "${name//$'\n'/?}"
+        done <"/proc/$launcher/environ"
+        limits memory "$(group_of memory "$launcher")" memory.limit_in_bytes
+        limits cpuset "$(group_of cpuset "$launcher")" cpuset.cpus
+        limits pids "$(group_of pids "$launcher")" pids.max
+        for name in memory.max memory.swap.max cpuset.cpus.effective cpu.max pids.max; do limits '' "$(group_of '' "$launcher")" "$name"; done
     } >"$LEFT/$1/view.new" 2>/dev/null && mv "$LEFT/$1/view.new" "$LEFT/$1/view"
 }
 
