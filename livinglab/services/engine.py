@@ -296,7 +296,8 @@ class Engine:
         keys = spec.keys
         entry = s.journal.get(step)
         if entry is None or "handle" not in entry.data:
-            if window := self._maintenance.keeps_off(spec):
+            new = entry is None or "waiting" in entry.data  # otherwise it may have been submitted, and is looked for
+            if new and (window := self._maintenance.keeps_off(spec)):
                 self.journal.begin(s, step, postponed(window))
                 raise PostponedError(min(window.end, self.recorder.clock.now() + POSTPONED))
             self.journal.begin(s, step, {}, also)  # also where there is an intent: it may be of days ago, and the plan over since

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -253,6 +254,24 @@ def test_what_is_to_begin_in_maintenance_is_put_off_until_it_is_over(world: Worl
     while not world.engine.advance(attempt.id, attempt.epoch).done:
         pass
     assert world.look(run)[0].state is RunState.COMPLETED
+
+
+def test_what_may_have_been_submitted_before_maintenance_is_looked_for_all_the_same(world: World) -> None:
+    world.request()
+    attempt, now = world.claim(), world.lab.clock.now()
+
+    def die(place: str) -> None:
+        if place == "execute:submitted":
+            raise KeyboardInterrupt
+
+    dying = replace(world.engine, boundary=die)
+    with suppress(KeyboardInterrupt):
+        while True:
+            dying.advance(attempt.id, attempt.epoch)
+    world.lab.sites.add_window("docker", now, now + timedelta(hours=1), "new disks", "ops")
+    progress = world.engine.advance(attempt.id, attempt.epoch)
+    assert progress.waiting == (JobKey(attempt=attempt.id, role="pilot"),)
+    assert written(world, attempt)["created"] is False
 
 
 # --- a site's own queue ---------------------------------------------------------------------------------------------
