@@ -38,19 +38,19 @@ prepare() { # role
 
 # Devices in the place of two GPUs: each may be read, which tells whether a job was let to it (they are the CPUs' own descriptions).
 gpus() {
-    mknod -m 666 /dev/nvidia0 c 203 0
-    mknod -m 666 /dev/nvidia1 c 203 1
-    mknod -m 666 /dev/nvidiactl c 1 3
+    [ -e /dev/nvidia0 ] || mknod -m 666 /dev/nvidia0 c 203 0
+    [ -e /dev/nvidia1 ] || mknod -m 666 /dev/nvidia1 c 203 1
+    [ -e /dev/nvidiactl ] || mknod -m 666 /dev/nvidiactl c 1 3
 }
 
 # The energy counter of a node that takes 100 watts, where Slurm's plugin looks for one. Nothing can be made in /sys itself.
 energy_meter() {
     local folder
-    mkdir /run/sys
+    mkdir -p /run/sys # a machine that is started again has it
     mount --rbind /sys /run/sys
     mount -t tmpfs -o mode=755 sys /sys
     for folder in /run/sys/*/; do
-        mkdir "/sys/$(basename "$folder")"
+        mkdir -p "/sys/$(basename "$folder")"
         mount --rbind "$folder" "/sys/$(basename "$folder")"
     done
     mkdir -p /sys/cray/pm_counters
