@@ -367,6 +367,17 @@ def test_an_image_that_was_removed_from_the_scratch_is_placed_again(bench: Slurm
     assert_it_ran_well(bench)
 
 
+def test_an_image_whose_build_was_cut_is_built_by_the_next(bench: SlurmBench) -> None:
+    """Who builds renews a folder's time every few seconds; one that is old is of somebody who was cut off."""
+    building = f"{bench.site.layout.image(bench.image)}".removesuffix(".sif") + ".building"
+    bench.shell.run('rm -f "$1"/*.sif*; mkdir -p "$2"', str(bench.site.layout.root / "images"), building)
+    with pytest.raises(Unreachable, match="another worker builds this image"):
+        bench.site.ensure_image(bench.image)
+    bench.shell.run('touch -d "2 minutes ago" "$1"', building)
+    assert bench.site.ensure_image(bench.image).startswith("sha256:")
+    assert bench.shell.run('ls "$1" | grep -v "[.]sif" || true', str(bench.site.layout.root / "images")) == b""
+
+
 def test_outputs_that_were_removed_from_the_scratch_are_not_none(bench: SlurmBench) -> None:
     start(bench)
     ended(bench, KEY)

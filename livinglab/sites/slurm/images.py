@@ -24,9 +24,14 @@ _BUILD = r"""
 umask 077
 cd "$1" || exit
 if ! mkdir "$2.building" 2>/dev/null; then
-    [ "$(($(date +%s) - $(stat -c %Y "$2.building")))" -gt 3600 ] || exit 75
+    # Who builds says so every few seconds. Of one who was cut off the folder is left; by the file system's own clock it is old.
+    touch "$2.clock.$$" && now="$(stat -c %Y "$2.clock.$$")" && rm "$2.clock.$$" || exit
+    [ "$((now - $(stat -c %Y "$2.building")))" -gt 60 ] && mv -T "$2.building" "$2.stale.$$" || exit 75
+    rm -rf "$2.stale.$$"
+    mkdir "$2.building" 2>/dev/null || exit 75
 fi
-trap 'rm -rf "$2.building"' EXIT
+(while sleep 5 && kill -0 "$$"; do touch "$2.building"; done) >/dev/null 2>&1 </dev/null &
+trap 'kill "$!" 2>/dev/null; rm -rf "$2.building"' EXIT
 env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=C HOME="$1/$2.building" APPTAINER_CONFIGDIR="$1/$2.building" \
     APPTAINER_CACHEDIR="$1/$2.building" APPTAINER_TMPDIR="$1/$2.building" "$3" --silent --nocolor build --force --disable-cache \
     --mksquashfs-args "-comp gzip -Xcompression-level 1" \
