@@ -13,6 +13,7 @@ import pytest
 
 from tests.fixtures.available import SERVICES, why_missing
 
+pytest.register_assert_rewrite("tests.hostile")
 pytest_plugins = [f"tests.fixtures.{name}" for name in ("browser", "engine", "kubernetes", "postgres", "servers", "slurm")]
 
 HOME = pytest.StashKey[Path]()

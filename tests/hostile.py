@@ -1,4 +1,6 @@
-"""What hostile containers do: each reaches a limit, or tries a way out. For every site that isolates."""
+"""What hostile containers do: each reaches a limit, or tries a way out. `HostileContainers` is for every site that isolates."""
+
+import pytest
 
 from livinglab.domain.isolation import Attestation
 from livinglab.ports import JobSpec, Outcome
@@ -139,3 +141,83 @@ for path in glob.glob('/proc/*/*') + glob.glob('/proc/*/task/*/*'):
 print(found)
 """
 """It looks for the nonce, which it must not itself hold in its arguments, in whatever it can read."""
+
+WORDS = ["a b", "'", '"', "$(touch /tmp/x)", "`id`", "a\nb", "\\", "-x", "--", "*", "$HOME", "a;b", "&", "ä\u202e", "", "$(HOME)", "$$(HOME)"]
+
+
+class HostileContainers:
+    """What holds of every site; a test class of a site's inherits it, and its module has the fixture `bench`."""
+
+    ways_out: dict[str, str] = {}
+    """What else is tried there."""
+    possible: tuple[str, ...] = ()
+    """What of all that no site of this kind can prevent, and does no harm."""
+
+    def test_memory(self, bench: Bench) -> None:
+        outcome, _ = python(bench, MEMORY, memory=64 << 20)
+        assert (outcome.limit, outcome.exit_code) == ("memory", 137)
+
+    def test_memory_in_a_scratch_folder_counts(self, bench: Bench) -> None:
+        outcome, _ = python(bench, MEMORY_IN_SCRATCH, memory=48 << 20)
+        assert outcome.limit == "memory"
+
+    def test_a_fork_bomb(self, bench: Bench) -> None:
+        outcome, said = python(bench, FORK_BOMB, pids=16)
+        assert int(said.split()[0]) < 16
+        assert "temporarily unavailable" in said
+        assert outcome.exit_code == 0
+
+    def test_output_bytes(self, bench: Bench) -> None:
+        outcome, said = python(bench, OUTPUT_BYTES, output_bytes=1 << 20)
+        assert outcome.limit == "output_bytes"
+        assert "No space left" in said
+
+    def test_wall_time(self, bench: Bench) -> None:
+        outcome, _ = python(bench, WALL_TIME, wall_seconds=1)
+        assert (outcome.limit, outcome.exit_code) == ("wall_seconds", 137)
+        assert (outcome.ended_at - outcome.started_at).total_seconds() < 4
+
+    @pytest.mark.parametrize(("code", "problem"), ODD_OUTPUTS)
+    def test_what_no_one_takes(self, bench: Bench, code: str, problem: str) -> None:
+        outcome, said = python(bench, code, output_files=16)
+        assert outcome.exit_code == 0, said
+        assert outcome.outputs == ()
+        assert problem in (outcome.output_problem or "")
+
+    def test_outputs_arrive_without_their_modes(self, bench: Bench) -> None:
+        """Unreadable and setuid files are copied as plain bytes of ours."""
+        outcome, _ = python(bench, ODD_MODES)
+        assert [(f.path, f.size) for f in outcome.outputs] == [("x", 2), ("y", 2)]
+        assert all((outcome.outputs_dir / f.path).stat().st_mode & 0o7111 == 0 for f in outcome.outputs)
+
+    def test_no_way_out(self, bench: Bench) -> None:
+        """One container tries them all, each in a process of its own; none may succeed."""
+        attempts = ATTEMPTS | self.ways_out
+        _, said = python(bench, each_in_a_process(attempts), log_bytes=64 << 10)
+        assert [line[0] for line in escaped(said, attempts)] == list(self.possible)
+
+    def test_nothing_of_ours_is_left_to_read(self, bench: Bench) -> None:
+        """The nonce stood in the launcher's arguments and is gone; nothing of the host's environment came in."""
+        _, said = python(bench, LEFT_TO_READ, log_bytes=64 << 10)
+        environment, first, found = said.splitlines()
+        assert environment == str(sorted(["HOME", "LANG", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH"]))
+        assert first == "b'python3' 1"
+        assert found == "[]"
+
+    def test_a_launchers_line_cannot_be_forged(self, bench: Bench) -> None:
+        code = "import os; os.write(2, b'livinglab-launcher/1 {\"launcher\":\"1\"} ' + b'0' * 64 + b'\\n'); raise SystemExit(97)"
+        outcome, said = python(bench, code)
+        assert outcome.exit_code == 97  # the pilot's own: isolation held
+        assert said.startswith("livinglab-launcher/1 {")
+        assert NONCE.encode() in (outcome.report or b"")
+
+    def test_a_command_that_is_not_there(self, bench: Bench) -> None:
+        outcome, attestation = run(bench, "/app/nowhere")
+        assert attestation.holds
+        assert outcome.exit_code == 99
+        assert outcome.log_path.read_text() == "livinglab-launcher: cannot execute /app/nowhere: No such file or directory\n"
+
+    def test_words_reach_the_command_as_they_are(self, bench: Bench) -> None:
+        outcome, attestation = run(bench, "python3", "-c", "import os, sys; print(ascii(sys.argv[1:])); print(os.listdir('/tmp'))", *WORDS)
+        assert attestation.holds
+        assert outcome.log_path.read_text() == f"{WORDS!a}\n[]\n"

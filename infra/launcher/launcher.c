@@ -3,14 +3,15 @@
  * It looks at what is really enforced around it, writes one line about that on standard output, refuses to go on where a
  * demand does not hold, and otherwise executes the command with a clean environment. The line is authenticated with the
  * nonce, which stands in this process's argument vector and is gone once the command has been executed; so nobody who
- * runs later can write such a line.
+ * runs later can write such a line. The command's standard error is its standard output, so that nothing it says comes before.
  *
- *   livinglab-launcher --nonce HEX --expect NAME=VALUE ... [--hidden NAME ...] [--rlimit pids] [--wait] -- COMMAND [ARGUMENT ...]
+ *   livinglab-launcher --nonce HEX --expect NAME=VALUE ... [--hidden NAME ...] [--rlimit pids] [--wait] [--begin PIPE] -- COMMAND [ARGUMENT ...]
  *
  * NAME=VALUE: uid, gid, memory (bytes), cpu (thousandths of a core), pids, gpus, writable and readable (mount points, separated by ':').
  * --hidden names a property that this runtime is known to hide from inside; not seeing it is then reported, not refused.
  * --rlimit pids: where no control group bounds the processes, they are bounded here, and the finding names that weaker witness.
  * --wait: after the report standard input must end: whoever holds its other end looks from outside meanwhile.
+ * --begin PIPE: the command begins once somebody reads the named pipe, and whoever reads it sees its end when the container is over.
  *
  * Exit codes of its own: 97 a demand does not hold, 98 misuse, 99 the command cannot be executed.
  */
@@ -20,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,9 +29,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/klog.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -319,7 +323,8 @@ static bool is_the_runtimes(const char *point, const char *kind, bool read_only)
     static const char *below[] = {"/proc/", "/sys/"}, *kinds[] = {"proc ", "sysfs ", "tmpfs ", "cgroup ", "cgroup2 "};
     if (!strcmp(point, "/") || is_harmless_device(point)) return true; /* the root has a finding of its own */
     if (in_list("/dev/mqueue", point)) return !strncmp(kind, "mqueue ", 7);
-    if (in_list("/etc/hosts:/etc/hostname:/etc/resolv.conf:/.livinglab/launcher", point)) return read_only;
+    if (in_list("/etc/hosts:/etc/hostname:/etc/resolv.conf:/.livinglab/launcher:/.livinglab/begin", point)) return read_only || access(point, W_OK);
+    if (in_list("/.livinglab/closed:/.livinglab/closed/words", point)) return access(point, R_OK) && access(point, W_OK); /* not for us at all */
     bool known = in_list("/proc:/sys:/dev:/dev/pts:/sys/fs/cgroup", point);
     for (int i = 0; i < 2 && !known; i++)
         for (int k = 0; k < 5; k++)
@@ -426,7 +431,7 @@ static void look_at_pids(const char *pids, bool bound_here) {
 
 static void look_at_environment(void) {
     static const char *harmless[] = {"PATH", "HOSTNAME", "HOME", "TERM", "container", "PWD", "LANG", "PS1", "PROMPT_COMMAND", "LD_LIBRARY_PATH", NULL};
-    static const char *prefixes[] = {"APPTAINER_", "SINGULARITY_", NULL};
+    static const char *prefixes[] = {"APPTAINER_", "SINGULARITY_", "KUBERNETES_", NULL};
     char seen[1024] = "";
     bool holds = true;
     for (char **e = environ; *e; e++) {
@@ -501,6 +506,23 @@ static void wait_for_the_word(void) {
     if (null != STDIN_FILENO) close(null);
 }
 
+/* A child holds the pipe open, and does nothing else: it ends with the container and with nothing less, whatever the command closes. It
+ * sends no signal when it ends, so that no waiting of the command's knows it; and nobody may look into it, where the nonce still is. */
+static void hold_open(const char *path) {
+    int held = open(path, O_WRONLY | O_CLOEXEC);
+    struct stat st;
+    if (held < 0 || fstat(held, &st) || !S_ISFIFO(st.st_mode)) return; /* the lab finds out by itself, later */
+    prctl(PR_SET_DUMPABLE, 0);
+    long child = syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+    if (child < 0) fcntl(held, F_SETFD, 0); /* then the command does */
+    if (child) return;
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    for (int fd = 0; fd < 3; fd++) close(fd);
+    for (;;) pause();
+}
+
 static void write_all(const char *text, size_t size) {
     while (size) {
         ssize_t n = write(STDOUT_FILENO, text, size);
@@ -522,7 +544,7 @@ static void write_report(const uint8_t *key, size_t key_size) {
 
 int main(int argc, char **argv) {
     static const char *names[] = {"uid", "gid", "memory", "cpu", "pids", "writable", "readable", "gpus"};
-    const char *values[8] = {0}, *nonce = NULL;
+    const char *values[8] = {0}, *nonce = NULL, *begin = NULL;
     uint8_t key[64];
     bool bound_here = false, wait = false;
     int i = 1;
@@ -530,6 +552,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "--wait")) { wait = true; continue; }
         if (i + 1 >= argc) misuse("no value after ", argv[i]);
         if (!strcmp(argv[i], "--nonce")) nonce = argv[++i];
+        else if (!strcmp(argv[i], "--begin")) begin = argv[++i];
         else if (!strcmp(argv[i], "--rlimit")) {
             if (strcmp(argv[++i], "pids")) misuse("no limit of its own for ", argv[i]);
             bound_here = true;
@@ -552,6 +575,7 @@ int main(int argc, char **argv) {
     size_t key_size = parse_nonce(nonce, key, sizeof key);
     if (!read_file("/proc/self/status", status, sizeof status)) status[0] = 0;
 
+    dup2(STDOUT_FILENO, STDERR_FILENO); /* two streams are read by two readers: what comes first on one may be logged after the other */
     on_gvisor = runs_on_gvisor();
     put("{\"launcher\":\"" VERSION "\",\"nonce\":\"%s\",\"runtime\":\"%s\",\"findings\":[", nonce, on_gvisor ? "gvisor" : "linux");
     look_at_network();
@@ -574,6 +598,10 @@ int main(int argc, char **argv) {
     char *clean[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "PYTHONPATH=/opt/lib:/app", "PYTHONDONTWRITEBYTECODE=1",
                             atoi(values[7]) ? "LD_LIBRARY_PATH=/.singularity.d/libs" : NULL, NULL};
     environ = clean;
+    if (begin) {
+        for (int k = 1; k < i; k++) if (argv[k] != begin) memset(argv[k], 0, strlen(argv[k])); /* anybody may read them of a child */
+        hold_open(begin);
+    }
     execvpe(argv[i + 1], argv + i + 1, clean);
     fprintf(stderr, "livinglab-launcher: cannot execute %s: %s\n", argv[i + 1], strerror(errno));
     return NOT_EXECUTED;

@@ -94,7 +94,7 @@ class SiteCheck:
         return report.model_copy(update={"probes": probes, "seconds": {name: round(value, 3) for name, value in seconds.items()}})
 
     def _container(self, role: JobRole, gpus: int = 0) -> ContainerSpec:
-        limits = Resources(memory=128 << 20, cpus=1, gpus=gpus, pids=64, wall_seconds=60, output_bytes=1 << 20, output_files=8, log_bytes=4 << 10)
+        limits = Resources(memory=128 << 20, cpus=0.5, gpus=gpus, pids=64, wall_seconds=60, output_bytes=1 << 20, output_files=8, log_bytes=4 << 10)
         return ContainerSpec(role=role, image=self.image, argv=("/probe",), mounts=(_SOCKET, _OUT), resources=limits)
 
     def _wait(self, keys: tuple[JobKey, ...], progress: Callable[[str], None]) -> float:

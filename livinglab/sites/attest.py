@@ -24,12 +24,15 @@ DEMANDED: tuple[Property, ...] = (
     "gpus")  # fmt: skip
 
 
-def launcher_command(spec: JobSpec, container: ContainerSpec, *, scratch: tuple[str, ...] = (), wait: bool = False) -> list[str]:
+def launcher_command(
+    spec: JobSpec, container: ContainerSpec, *, scratch: tuple[str, ...] = (), wait: bool = False, begin: str | None = None
+) -> list[str]:
     """Argv of the container's first process: the demands of profile and limits, the nonce, then the command.
 
     Args:
         scratch: what the runtime lets a container write to besides `SCRATCH`; one of `RUNTIMES_SCRATCH`.
         wait: standard input must end before the command is executed, so that the site can look from outside meanwhile.
+        begin: a named pipe that somebody must read before the command is executed, who sees its end when the container is over.
     """
     command = [LAUNCHER, "--nonce", spec.nonce]
     for name, value in _demands(spec, container, scratch).items():
@@ -41,6 +44,8 @@ def launcher_command(spec: JobSpec, container: ContainerSpec, *, scratch: tuple[
         command += ["--rlimit", "pids"]
     if wait:
         command.append("--wait")
+    if begin:
+        command += ["--begin", begin]
     return [*command, "--", *container.argv]
 
 

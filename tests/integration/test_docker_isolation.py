@@ -14,17 +14,12 @@ from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.services.outcomes import _keep, isolation_failure
 from livinglab.sites.attest import attest
 from livinglab.sites.docker import DockerSite
-from livinglab.testing.bench import NONCE, collected, key_of, push
+from livinglab.testing.bench import collected, key_of, push
 from tests import hostile
-from tests.contract.benches import DockerBench, python_image
-from tests.hostile import python, run, spec_for
+from tests.contract.benches import DockerBench
+from tests.hostile import HostileContainers, python, run, spec_for
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="session")
-def engine_image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
-    return python_image(tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture
@@ -34,24 +29,8 @@ def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str]) -> Iterator[D
     bench.close()
 
 
-# --- each limit is reached --------------------------------------------------------------------------------------------
-
-
-def test_memory(bench: DockerBench) -> None:
-    outcome, _ = python(bench, hostile.MEMORY, memory=64 << 20)
-    assert (outcome.limit, outcome.exit_code) == ("memory", 137)
-
-
-def test_memory_in_a_scratch_folder_counts(bench: DockerBench) -> None:
-    outcome, _ = python(bench, hostile.MEMORY_IN_SCRATCH, memory=48 << 20)
-    assert outcome.limit == "memory"
-
-
-def test_a_fork_bomb(bench: DockerBench) -> None:
-    outcome, said = python(bench, hostile.FORK_BOMB, pids=16)
-    assert int(said.split()[0]) < 16
-    assert "temporarily unavailable" in said
-    assert outcome.exit_code == 0
+class TestHostile(HostileContainers):
+    """What is tried at every site."""
 
 
 def test_the_cpu_quota(bench: DockerBench) -> None:
@@ -63,12 +42,6 @@ print((time.process_time() - cpu) / (time.monotonic() - wall))
 """
     _, said = python(bench, code, cpus=0.2)
     assert float(said) < 0.35
-
-
-def test_output_bytes(bench: DockerBench) -> None:
-    outcome, said = python(bench, hostile.OUTPUT_BYTES, output_bytes=1 << 20)
-    assert outcome.limit == "output_bytes"
-    assert "No space left" in said
 
 
 def test_output_files(bench: DockerBench) -> None:
@@ -103,62 +76,6 @@ def test_a_flood_that_imitates_the_launcher_is_still_a_flood(bench: DockerBench)
     failure = isolation_failure(attestation, _keep(bench.artifacts, key, outcome))
     assert failure
     assert (failure.cause, failure.code) == (Cause.PILOT, "log-limit")
-
-
-def test_wall_time(bench: DockerBench) -> None:
-    outcome, _ = python(bench, hostile.WALL_TIME, wall_seconds=1)
-    assert (outcome.limit, outcome.exit_code) == ("wall_seconds", 137)
-    assert (outcome.ended_at - outcome.started_at).total_seconds() < 4
-
-
-# --- outputs are not believed -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("code", "problem"), hostile.ODD_OUTPUTS)
-def test_what_no_one_takes(bench: DockerBench, code: str, problem: str) -> None:
-    outcome, said = python(bench, code, output_files=16)
-    assert outcome.exit_code == 0, said
-    assert outcome.outputs == ()
-    assert problem in (outcome.output_problem or "")
-
-
-def test_outputs_arrive_without_their_modes(bench: DockerBench) -> None:
-    """Unreadable and setuid files are copied as plain bytes of ours."""
-    outcome, _ = python(bench, hostile.ODD_MODES)
-    assert [(f.path, f.size) for f in outcome.outputs] == [("x", 2), ("y", 2)]
-    assert all((outcome.outputs_dir / f.path).stat().st_mode & 0o7111 == 0 for f in outcome.outputs)
-
-
-# --- ways out ---------------------------------------------------------------------------------------------------------
-
-
-def test_no_way_out(bench: DockerBench) -> None:
-    """One container tries them all, each in a process of its own; none may succeed."""
-    _, said = python(bench, hostile.each_in_a_process(hostile.ATTEMPTS), log_bytes=64 << 10)
-    assert hostile.escaped(said, hostile.ATTEMPTS) == []
-
-
-def test_nothing_of_ours_is_left_to_read(bench: DockerBench) -> None:
-    """The nonce stood in the launcher's arguments and is gone; nothing of the host's environment came in."""
-    _, said = python(bench, hostile.LEFT_TO_READ, log_bytes=64 << 10)
-    environment, first, found = said.splitlines()
-    assert environment == "['HOME', 'LANG', 'PATH', 'PYTHONDONTWRITEBYTECODE', 'PYTHONPATH']"
-    assert first == "b'python3' 1"
-    assert found == "[]"
-
-
-def test_a_launchers_line_cannot_be_forged(bench: DockerBench) -> None:
-    outcome, said = python(bench, "import os; os.write(1, b'livinglab-launcher/1 {\"launcher\":\"1\"} ' + b'0' * 64 + b'\\n'); raise SystemExit(97)")
-    assert outcome.exit_code == 97  # the pilot's own: isolation held
-    assert said.startswith("livinglab-launcher/1 {")
-    assert NONCE.encode() in (outcome.report or b"")
-
-
-def test_a_command_that_is_not_there(bench: DockerBench) -> None:
-    outcome, attestation = run(bench, "/app/nowhere")
-    assert attestation.holds
-    assert outcome.exit_code == 99
-    assert outcome.log_path.read_text() == "livinglab-launcher: cannot execute /app/nowhere: No such file or directory\n"
 
 
 # --- weaker isolation is refused --------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.errors import PlatformFault, Unreachable
 from livinglab.domain.run import JobKey
 from livinglab.ports import Handle, JobSpec, Observation, Seen
+from livinglab.sites.shell import Failed, local_shell
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Line, Request
-from livinglab.sites.slurm.shell import Failed, local_shell
 from livinglab.sites.slurm.site import SlurmSite
 from livinglab.testing.bench import OUT, collected, ended, key_of, push, spec_of
-from tests.contract.benches import SlurmBench, python_image
+from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed, busy
 from tests.hostile import spec_for
 
@@ -52,19 +52,14 @@ class Watched(CommandControl):
         return id_
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
-    return python_image(tmp_path_factory.mktemp("image"))
-
-
 @pytest.fixture
 def control(slurm_bed: SlurmBed) -> Watched:
     return Watched(slurm_bed, SETTINGS)
 
 
 @pytest.fixture
-def bench(tmp_path: Path, image: tuple[FileArtifacts, str], slurm_bed: SlurmBed, control: Watched) -> Iterator[SlurmBench]:
-    bench = SlurmBench(tmp_path / "bench", *image, slurm_bed.local(), local_shell(["/nowhere"]), control=control, settings=control.settings)
+def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str], slurm_bed: SlurmBed, control: Watched) -> Iterator[SlurmBench]:
+    bench = SlurmBench(tmp_path / "bench", *engine_image, slurm_bed.local(), local_shell(["/nowhere"]), control=control, settings=control.settings)
     bench.site.ensure_image(bench.image)
     yield bench
     bench.close()

@@ -15,11 +15,11 @@ import pytest
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.errors import PlatformFault, Unreachable
 from livinglab.ports import Observation, Seen
+from livinglab.sites.shell import Shell, local_shell
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Line
-from livinglab.sites.slurm.shell import Shell, local_shell
 from livinglab.testing.bench import begin, collected, ended, key_of, push, spec_of, until
-from tests.contract.benches import SlurmBench, python_image
+from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
 from tests.hostile import spec_for
 
@@ -30,14 +30,9 @@ KEY = key_of("run-h.1")
 SHORT = ("python3", "-c", "import time; print('here', flush=True); time.sleep(3); open('/out/a.txt', 'w').write('data')")
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
-    return python_image(tmp_path_factory.mktemp("image"))
-
-
 @pytest.fixture
-def bench(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> Iterator[SlurmBench]:
-    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.local(), NOWHERE)
+def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> Iterator[SlurmBench]:
+    bench = SlurmBench(tmp_path / "bench", *engine_image, fragile_bed.local(), NOWHERE)
     yield bench
     bench.close()
 
@@ -198,9 +193,9 @@ def test_a_node_that_dies_while_nobody_looks(bench: SlurmBench, fragile_bed: Slu
             collected(bench, KEY, bench.again())
 
 
-def test_a_job_that_makes_room_for_another_is_made_again(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+def test_a_job_that_makes_room_for_another_is_made_again(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
     settings = SlurmSettings(scratch=Path("/scratch"), partition="lab", qos="scavenge")
-    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.local(), NOWHERE, settings=settings)
+    bench = SlurmBench(tmp_path / "bench", *engine_image, fragile_bed.local(), NOWHERE, settings=settings)
     try:
         start(bench, memory=4 << 30)
         line = runs(bench)
@@ -272,8 +267,8 @@ class Deaf:
         return answer
 
 
-def test_a_submission_whose_answer_was_not_heard(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
-    bench = SlurmBench(tmp_path / "bench", *image, Deaf(fragile_bed.local()), NOWHERE)
+def test_a_submission_whose_answer_was_not_heard(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+    bench = SlurmBench(tmp_path / "bench", *engine_image, Deaf(fragile_bed.local()), NOWHERE)
     try:
         with pytest.raises(Unreachable):
             start(bench)
@@ -312,9 +307,11 @@ def test_a_job_that_an_operator_puts_back_after_its_end_is_not_made_again(bench:
 # --- the scratch, and the way there -----------------------------------------------------------------------------------
 
 
-def test_a_full_scratch(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+def test_a_full_scratch(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
     fragile_bed.on("login", "bash", "-c", "mkdir -p /small && mount -t tmpfs -o size=1g,mode=1777 small /small")
-    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.local(), NOWHERE, settings=SlurmSettings(scratch=Path("/small"), partition="lab"))
+    bench = SlurmBench(
+        tmp_path / "bench", *engine_image, fragile_bed.local(), NOWHERE, settings=SlurmSettings(scratch=Path("/small"), partition="lab")
+    )
     try:
         bench.site.ensure_image(bench.image)
         push(bench, KEY.attempt, b"data")
@@ -387,10 +384,10 @@ def test_outputs_that_were_removed_from_the_scratch_are_not_none(bench: SlurmBen
 
 
 def test_a_connection_that_is_cut_in_the_middle_of_a_file(
-    tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed, ssh_folder: Path
+    tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed, ssh_folder: Path
 ) -> None:
     """What had arrived is gone on from."""
-    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.ssh(ssh_folder), NOWHERE)
+    bench = SlurmBench(tmp_path / "bench", *engine_image, fragile_bed.ssh(ssh_folder), NOWHERE)
     big = tmp_path / "big"
     with big.open("wb") as out:
         for n in range(512):

@@ -13,10 +13,10 @@ from livinglab.domain.isolation import Attestation
 from livinglab.domain.run import JobKey, JobRole
 from livinglab.ports import JobSpec, Outcome
 from livinglab.sites.attest import attest
+from livinglab.sites.shell import local_shell
 from livinglab.sites.slurm import tools
-from livinglab.sites.slurm.shell import local_shell
 from livinglab.testing.bench import NONCE, OUT, collected, container_of, ended, key_of
-from tests.contract.benches import SlurmBench, python_image
+from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
 from tests.hostile import python
 
@@ -33,14 +33,9 @@ time.sleep(1.5)
 """
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
-    return python_image(tmp_path_factory.mktemp("image"))
-
-
 @pytest.fixture
-def bench(tmp_path: Path, image: tuple[FileArtifacts, str], slurm_bed: SlurmBed) -> Iterator[SlurmBench]:
-    bench = SlurmBench(tmp_path / "bench", *image, slurm_bed.local(), local_shell(["/nowhere"]))
+def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str], slurm_bed: SlurmBed) -> Iterator[SlurmBench]:
+    bench = SlurmBench(tmp_path / "bench", *engine_image, slurm_bed.local(), local_shell(["/nowhere"]))
     yield bench
     bench.close()
 

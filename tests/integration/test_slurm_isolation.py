@@ -12,22 +12,17 @@ from livinglab.domain.isolation import IsolationProfile
 from livinglab.domain.run import JobKey
 from livinglab.ports import JobSpec, Seen
 from livinglab.sites.attest import attest
+from livinglab.sites.shell import local_shell
 from livinglab.sites.slurm import tools
-from livinglab.sites.slurm.shell import local_shell
-from livinglab.testing.bench import NONCE, OUT, collected, container_of, ended, key_of, push, until
+from livinglab.testing.bench import NONCE, OUT, Bench, collected, container_of, ended, key_of, push, until
 from tests import hostile
-from tests.contract.benches import SlurmBench, python_image
+from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
-from tests.hostile import python, run, spec_for
+from tests.hostile import HostileContainers, python, run, spec_for
 
 pytestmark = pytest.mark.slurm
 
 NOWHERE = local_shell(["/nowhere/to/be/found"])
-
-
-@pytest.fixture(scope="session")
-def engine_image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
-    return python_image(tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture
@@ -36,118 +31,6 @@ def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str], slurm_bed: Sl
     yield bench
     bench.close()
 
-
-# --- each limit is reached --------------------------------------------------------------------------------------------
-
-
-def test_memory(bench: SlurmBench) -> None:
-    outcome, _ = python(bench, hostile.MEMORY, memory=64 << 20)
-    assert (outcome.limit, outcome.exit_code) == ("memory", 137)
-
-
-def test_memory_in_a_scratch_folder_counts(bench: SlurmBench) -> None:
-    outcome, _ = python(bench, hostile.MEMORY_IN_SCRATCH, memory=48 << 20)
-    assert outcome.limit == "memory"
-
-
-def test_memory_of_one_of_two_containers(bench: SlurmBench) -> None:
-    """Each has a limit of its own: what one takes, the other may not have, and is not blamed for."""
-    bench.site.ensure_image(bench.image)
-    greedy = container_of(bench, "pilot", "greet", (OUT,), memory=64 << 20).model_copy(update={"argv": ("python3", "-c", hostile.MEMORY)})
-    modest = container_of(bench, "measure", "linger", (OUT,), memory=512 << 20)
-    spec = JobSpec(attempt="run-h.1", containers=(greedy, modest), profile=bench.profile, nonce=NONCE)
-    bench.site.submit(spec, key_of("run-h.1"))
-    ended(bench, key_of("run-h.1"))
-    mine, others = collected(bench, key_of("run-h.1")), collected(bench, JobKey(attempt="run-h.1", role="measure"))
-    assert (mine.limit, mine.exit_code) == ("memory", 137)
-    assert others.limit is None
-    for outcome, container in ((mine, greedy), (others, modest)):
-        own = spec.model_copy(update={"containers": (container,)})
-        judged = attest(spec.profile, own, outcome.report, outcome.site_view, outcome.exit_code)
-        assert judged.holds, judged.reasons
-
-
-def test_a_fork_bomb(bench: SlurmBench) -> None:
-    outcome, said = python(bench, hostile.FORK_BOMB, pids=16)
-    assert int(said.split()[0]) < 16
-    assert "temporarily unavailable" in said
-    assert outcome.exit_code == 0
-
-
-def test_cores(bench: SlurmBench) -> None:
-    """A scheduler gives whole cores: two processes that ask for all there is share the one."""
-    code = """
-import os, time
-begun = time.monotonic()
-child = os.fork()
-while time.monotonic() - begun < 1.5: pass
-if child:
-    os.waitpid(child, 0)
-    print(sum(os.times()[:4]) / (time.monotonic() - begun))
-"""
-    _, said = python(bench, code, cpus=0.2)
-    assert float(said) < 1.15
-
-
-def test_output_bytes(bench: SlurmBench) -> None:
-    outcome, said = python(bench, hostile.OUTPUT_BYTES, output_bytes=1 << 20)
-    assert outcome.limit == "output_bytes"
-    assert "No space left" in said
-
-
-def test_output_files(bench: SlurmBench) -> None:
-    outcome, said = python(bench, hostile.OUTPUT_FILES, output_files=8)
-    assert (outcome.limit, len(outcome.outputs)) == ("output_bytes", 8)
-    assert "No space left" in said
-
-
-def test_a_flood_of_log(bench: SlurmBench) -> None:
-    """A gigabyte, as fast as it goes: it is ended, and the scratch keeps what the limit allows and a byte."""
-    outcome, _ = python(bench, hostile.LOG_FLOOD, log_bytes=4 << 10)
-    assert (outcome.limit, outcome.log_truncated, outcome.log_bytes, outcome.exit_code) == ("log_bytes", True, 4 << 10, 137)
-    left = bench.site.layout.left(key_of("run-h.1"))
-    assert bench.shell.run('stat -c %s "$1/log"', str(left)).strip() == b"4097"
-
-
-def test_a_log_of_many_words(bench: SlurmBench) -> None:
-    """However small they come, all are taken down."""
-    code = "import time\nfor n in range(100): print(n, flush=True); time.sleep(0.005)"
-    outcome, said = python(bench, code)
-    assert said.split() == [str(n) for n in range(100)]
-    assert (outcome.exit_code, outcome.log_truncated) == (0, False)
-
-
-def test_wall_time(bench: SlurmBench) -> None:
-    outcome, _ = python(bench, hostile.WALL_TIME, wall_seconds=1)
-    assert (outcome.limit, outcome.exit_code) == ("wall_seconds", 137)
-    assert (outcome.ended_at - outcome.started_at).total_seconds() < 4
-
-
-# --- outputs are not believed -----------------------------------------------------------------------------------------
-
-
-def test_no_fifo_is_made(bench: SlurmBench) -> None:
-    """The filter knows no call for it."""
-    outcome, said = python(bench, "import os; os.mkfifo('/out/x')")
-    assert (outcome.exit_code, outcome.outputs) == (1, ())
-    assert "not permitted" in said
-
-
-@pytest.mark.parametrize(("code", "problem"), [row for row in hostile.ODD_OUTPUTS if "mkfifo" not in row[0]])
-def test_what_no_one_takes(bench: SlurmBench, code: str, problem: str) -> None:
-    outcome, said = python(bench, code, output_files=16)
-    assert outcome.exit_code == 0, said
-    assert outcome.outputs == ()
-    assert problem in (outcome.output_problem or "")
-
-
-def test_outputs_arrive_without_their_modes(bench: SlurmBench) -> None:
-    outcome, _ = python(bench, hostile.ODD_MODES)
-    assert [(f.path, f.size) for f in outcome.outputs] == [("x", 2), ("y", 2)]
-    assert all((outcome.outputs_dir / f.path).stat().st_mode & 0o7111 == 0 for f in outcome.outputs)
-
-
-# --- ways out ---------------------------------------------------------------------------------------------------------
 
 CLUSTER = {
     "read the scratch": "import os; assert any('livinglab' in name for name in os.listdir('/scratch'))",
@@ -203,10 +86,75 @@ raise SystemExit(1)
 }
 
 
-def test_no_way_out(bench: SlurmBench) -> None:
-    attempts = hostile.ATTEMPTS | CLUSTER
-    _, said = python(bench, hostile.each_in_a_process(attempts), log_bytes=64 << 10)
-    assert hostile.escaped(said, attempts) == []
+class TestHostile(HostileContainers):
+    """What is tried at every site, and what only a cluster of this kind offers."""
+
+    ways_out = CLUSTER
+
+    @pytest.mark.parametrize(("code", "problem"), [row for row in hostile.ODD_OUTPUTS if "mkfifo" not in row[0]])
+    def test_what_no_one_takes(self, bench: Bench, code: str, problem: str) -> None:
+        super().test_what_no_one_takes(bench, code, problem)
+
+
+def test_memory_of_one_of_two_containers(bench: SlurmBench) -> None:
+    """Each has a limit of its own: what one takes, the other may not have, and is not blamed for."""
+    bench.site.ensure_image(bench.image)
+    greedy = container_of(bench, "pilot", "greet", (OUT,), memory=64 << 20).model_copy(update={"argv": ("python3", "-c", hostile.MEMORY)})
+    modest = container_of(bench, "measure", "linger", (OUT,), memory=512 << 20)
+    spec = JobSpec(attempt="run-h.1", containers=(greedy, modest), profile=bench.profile, nonce=NONCE)
+    bench.site.submit(spec, key_of("run-h.1"))
+    ended(bench, key_of("run-h.1"))
+    mine, others = collected(bench, key_of("run-h.1")), collected(bench, JobKey(attempt="run-h.1", role="measure"))
+    assert (mine.limit, mine.exit_code) == ("memory", 137)
+    assert others.limit is None
+    for outcome, container in ((mine, greedy), (others, modest)):
+        own = spec.model_copy(update={"containers": (container,)})
+        judged = attest(spec.profile, own, outcome.report, outcome.site_view, outcome.exit_code)
+        assert judged.holds, judged.reasons
+
+
+def test_cores(bench: SlurmBench) -> None:
+    """A scheduler gives whole cores: two processes that ask for all there is share the one."""
+    code = """
+import os, time
+begun = time.monotonic()
+child = os.fork()
+while time.monotonic() - begun < 1.5: pass
+if child:
+    os.waitpid(child, 0)
+    print(sum(os.times()[:4]) / (time.monotonic() - begun))
+"""
+    _, said = python(bench, code, cpus=0.2)
+    assert float(said) < 1.15
+
+
+def test_output_files(bench: SlurmBench) -> None:
+    outcome, said = python(bench, hostile.OUTPUT_FILES, output_files=8)
+    assert (outcome.limit, len(outcome.outputs)) == ("output_bytes", 8)
+    assert "No space left" in said
+
+
+def test_a_flood_of_log(bench: SlurmBench) -> None:
+    """A gigabyte, as fast as it goes: it is ended, and the scratch keeps what the limit allows and a byte."""
+    outcome, _ = python(bench, hostile.LOG_FLOOD, log_bytes=4 << 10)
+    assert (outcome.limit, outcome.log_truncated, outcome.log_bytes, outcome.exit_code) == ("log_bytes", True, 4 << 10, 137)
+    left = bench.site.layout.left(key_of("run-h.1"))
+    assert bench.shell.run('stat -c %s "$1/log"', str(left)).strip() == b"4097"
+
+
+def test_a_log_of_many_words(bench: SlurmBench) -> None:
+    """However small they come, all are taken down."""
+    code = "import time\nfor n in range(100): print(n, flush=True); time.sleep(0.005)"
+    outcome, said = python(bench, code)
+    assert said.split() == [str(n) for n in range(100)]
+    assert (outcome.exit_code, outcome.log_truncated) == (0, False)
+
+
+def test_no_fifo_is_made(bench: SlurmBench) -> None:
+    """The filter knows no call for it."""
+    outcome, said = python(bench, "import os; os.mkfifo('/out/x')")
+    assert (outcome.exit_code, outcome.outputs) == (1, ())
+    assert "not permitted" in said
 
 
 def test_nothing_can_be_written_but_where_it_may(bench: SlurmBench) -> None:
@@ -224,35 +172,6 @@ print(sorted(places))
 """
     _, said = python(bench, code)
     assert said.strip() == "['/dev', '/dev/mqueue', '/dev/shm', '/out', '/tmp']"
-
-
-def test_nothing_of_ours_is_left_to_read(bench: SlurmBench) -> None:
-    _, said = python(bench, hostile.LEFT_TO_READ, log_bytes=64 << 10)
-    environment, first, found = said.splitlines()
-    assert environment == "['HOME', 'LANG', 'PATH', 'PYTHONDONTWRITEBYTECODE', 'PYTHONPATH']"
-    assert first == "b'python3' 1"
-    assert found == "[]"
-
-
-def test_a_launchers_line_cannot_be_forged(bench: SlurmBench) -> None:
-    outcome, said = python(bench, "import os; os.write(1, b'livinglab-launcher/1 {\"launcher\":\"1\"} ' + b'0' * 64 + b'\\n'); raise SystemExit(97)")
-    assert outcome.exit_code == 97  # the pilot's own: isolation held
-    assert said.startswith("livinglab-launcher/1 {")
-    assert NONCE.encode() in (outcome.report or b"")
-
-
-def test_a_command_that_is_not_there(bench: SlurmBench) -> None:
-    outcome, attestation = run(bench, "/app/nowhere")
-    assert attestation.holds
-    assert outcome.exit_code == 99
-    assert outcome.log_path.read_text() == "livinglab-launcher: cannot execute /app/nowhere: No such file or directory\n"
-
-
-@pytest.mark.parametrize("word", ["a b", "'", '"', "$(touch /tmp/x)", "`id`", "a\nb", "\\", "-x", "--", "*", "$HOME", "a;b", "&", "ä\u202e", ""])
-def test_a_word_reaches_the_command_as_it_is(bench: SlurmBench, word: str) -> None:
-    outcome, attestation = run(bench, "python3", "-c", "import os, sys; print(ascii(sys.argv[1:])); print(os.listdir('/tmp'))", word, "end")
-    assert attestation.holds
-    assert outcome.log_path.read_text() == f"{[word, 'end']!a}\n[]\n"
 
 
 # --- the account and its neighbours -----------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from livinglab.dispatch.inline import carry_inline
 from livinglab.domain.errors import PlatformFault
 from livinglab.domain.run import JobKey, Run
 from livinglab.ports import Seen
+from livinglab.sites.shell import local_shell
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.shell import local_shell
 from livinglab.testing.bench import begin, collected, ended, until
-from tests.contract.benches import SlurmBench, python_image
+from tests.contract.benches import SlurmBench
 from tests.fixtures.cluster import ACCEPTED, changed, gather
 from tests.fixtures.slurm import SlurmBed
 from tests.labs import TINY, Parties
@@ -28,22 +28,17 @@ NOWHERE = local_shell(["/nowhere/to/be/found"])
 CONFIG = "/etc/slurm/slurm.conf"
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
-    return python_image(tmp_path_factory.mktemp("image"))
-
-
 @contextmanager
-def opened(folder: Path, image: tuple[FileArtifacts, str], bed: SlurmBed, **settings: str) -> Iterator[SlurmBench]:
+def opened(folder: Path, engine_image: tuple[FileArtifacts, str], bed: SlurmBed, **settings: str) -> Iterator[SlurmBench]:
     own = SlurmSettings.model_validate({"scratch": "/scratch", "partition": "lab", **settings})
-    bench = SlurmBench(folder / "bench", *image, bed.local(), NOWHERE, settings=own)
+    bench = SlurmBench(folder / "bench", *engine_image, bed.local(), NOWHERE, settings=own)
     yield bench
     bench.close()
 
 
 @pytest.fixture
-def bench(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> Iterator[SlurmBench]:
-    with opened(tmp_path, image, fragile_bed) as bench:
+def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> Iterator[SlurmBench]:
+    with opened(tmp_path, engine_image, fragile_bed) as bench:
         yield bench
 
 
@@ -78,9 +73,9 @@ def restart(bed: SlurmBed) -> None:
 # --- priorities -------------------------------------------------------------------------------------------------------
 
 
-def test_what_operators_put_first_begins_first(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+def test_what_operators_put_first_begins_first(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
     """Of three that wait for the same room, the last one is put first and the first one last."""
-    with opened(tmp_path, image, fragile_bed, partition="exclusive") as bench:
+    with opened(tmp_path, engine_image, fragile_bed, partition="exclusive") as bench:
         fragile_bed.on(
             "ctl", "scontrol", "update", "PartitionName=exclusive", "State=DOWN", f"Nodes={fragile_bed.on('ctl', 'sinfo', '-hNo', '%N').split()[0]}"
         )
@@ -100,10 +95,10 @@ def reserve(bed: SlurmBed, *words: str) -> None:
     bed.on("ctl", "scontrol", "create", "reservation", "ReservationName=pilots", "Users=lab", "Nodes=ALL", "Duration=60", *words)
 
 
-def test_a_reservation_is_waited_for_and_used(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+def test_a_reservation_is_waited_for_and_used(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
     reserve(fragile_bed, "StartTime=now+30minutes")
     try:
-        with opened(tmp_path, image, fragile_bed, reservation="pilots") as bench:
+        with opened(tmp_path, engine_image, fragile_bed, reservation="pilots") as bench:
             key = begin(bench, "run-a.1", "greet")
             seen = until(bench.site, key, lambda seen: seen.seen is Seen.PENDING and seen.reason == "Reservation")
             assert "waits for the reservation" in seen.advice
@@ -114,18 +109,18 @@ def test_a_reservation_is_waited_for_and_used(tmp_path: Path, image: tuple[FileA
         fragile_bed.on("ctl", "scontrol", "delete", "ReservationName=pilots")
 
 
-def test_a_reservation_that_is_not_there_is_told(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
-    with opened(tmp_path, image, fragile_bed, reservation="nobodys") as bench:
+def test_a_reservation_that_is_not_there_is_told(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+    with opened(tmp_path, engine_image, fragile_bed, reservation="nobodys") as bench:
         with pytest.raises(PlatformFault, match="reservation"):
             begin(bench, "run-a.1", "greet")
         bench.site.release("run-a.1")
         assert bench.site.owned() == set()
 
 
-def test_a_reservation_that_ends_before_a_job_begins(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
+def test_a_reservation_that_ends_before_a_job_begins(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed) -> None:
     """The cluster holds the job, and says that the reservation was deleted."""
     reserve(fragile_bed, "StartTime=now+30minutes")
-    with opened(tmp_path, image, fragile_bed, reservation="pilots") as bench:
+    with opened(tmp_path, engine_image, fragile_bed, reservation="pilots") as bench:
         key = begin(bench, "run-a.1", "greet")
         until(bench.site, key, lambda seen: seen.reason == "Reservation")
         fragile_bed.on("ctl", "scontrol", "update", "PartitionName=lab", "State=DOWN")
@@ -247,9 +242,9 @@ def test_a_node_whose_clock_is_wrong(bench: SlurmBench, fragile_bed: SlurmBed, s
         assert ended(bench, late).limit == "wall_seconds"
 
 
-def test_a_profile_that_prints_is_found(tmp_path: Path, image: tuple[FileArtifacts, str], fragile_bed: SlurmBed, ssh_folder: Path) -> None:
+def test_a_profile_that_prints_is_found(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: SlurmBed, ssh_folder: Path) -> None:
     """Over SSH the account's shell reads it before every command."""
-    bench = SlurmBench(tmp_path / "bench", *image, fragile_bed.ssh(ssh_folder), NOWHERE)
+    bench = SlurmBench(tmp_path / "bench", *engine_image, fragile_bed.ssh(ssh_folder), NOWHERE)
     fragile_bed.on("login", "bash", "-c", "echo 'echo Welcome to the cluster' >>~lab/.bashrc.new; cat ~lab/.bashrc >>~lab/.bashrc.new")
     fragile_bed.on("login", "bash", "-c", "cp ~lab/.bashrc ~lab/.bashrc.old; mv ~lab/.bashrc.new ~lab/.bashrc; chown lab: ~lab/.bashrc")
     try:
