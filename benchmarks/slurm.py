@@ -27,8 +27,8 @@ from typing import BinaryIO
 
 from livinglab.domain.run import JobKey
 from livinglab.ports import Seen
+from livinglab.sites.shell import Shell
 from livinglab.sites.slurm.cli import CommandControl
-from livinglab.sites.slurm.shell import Shell
 from livinglab.testing.bench import OUT, collected, key_of, push, spec_of
 from tests.contract.benches import SlurmBench, python_image
 from tests.fixtures.available import why_missing

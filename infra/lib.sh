@@ -110,7 +110,7 @@ debian_root() {
     local archive="$1" suite="$2" packages="$3"
     apt-config dump | grep -E '^Acquire::(http|https|Retries)' >"$archive.conf" || true
     printf 'Acquire::Check-Valid-Until "false";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\n' >>"$archive.conf"
-    mmdebstrap --quiet --variant=minbase --include="$packages" --aptopt="$archive.conf" --dpkgopt='path-exclude=/usr/share/man/*' \
+    mmdebstrap --quiet --variant="${VARIANT:-minbase}" --include="$packages" --aptopt="$archive.conf" --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' "${@:4}" \
         --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
         "$suite" "$archive.new.tar" "deb $(mirror) $suite main" "deb-src $(mirror) $suite main"

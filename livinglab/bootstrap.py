@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 
     from livinglab.dispatch.supervisor import Carry, Supervisor
     from livinglab.dispatch.worker import Worker
+    from livinglab.domain.isolation import Property, Witness
     from livinglab.evidence.keys import KeySigner
     from livinglab.services.engine import Boundary, Engine
     from livinglab.services.sitecheck import SiteReport
+    from livinglab.sites.kubernetes.config import KubernetesSettings
+    from livinglab.sites.shell import Shell
     from livinglab.sites.slurm.config import SlurmSettings
     from livinglab.sites.slurm.control import Control
-    from livinglab.sites.slurm.shell import Shell
 
 
 S = TypeVar("S", bound=Frozen)
@@ -147,9 +149,12 @@ def read_site_settings(kind: SiteKind, settings: "Mapping[str, JsonValue]") -> "
     """A site's settings as they are kept, and what a site of that kind offers unless its file says otherwise; `Invalid` names the field."""
     if kind == "docker":
         return parse(_Holding[DockerSettings], {"settings": settings}, "settings").settings.model_dump(mode="json"), Offer()
+    weaker: dict[Property, tuple[Witness, ...]] = {"pids": ("rlimit",)}
+    if kind == "kubernetes":
+        return _kubernetes_settings(settings).model_dump(mode="json"), Offer(witnesses=weaker)
     slurm = _slurm_settings(settings)
     one_account = "pilot and hidden data would share one account at the cluster"
-    return slurm.model_dump(mode="json"), Offer(public_data_only=one_account, witnesses={"pids": ("rlimit",)})
+    return slurm.model_dump(mode="json"), Offer(public_data_only=one_account, witnesses=weaker)
 
 
 def open_site(lab: Lab, name: str) -> Site:
@@ -163,7 +168,8 @@ def site_of(settings: Settings, record: SiteRecord, artifacts: Artifacts, clock:
     if not launcher.is_file():
         msg = f"there is no launcher at {launcher}."
         raise Invalid(msg, where="launcher", hint="Build it with infra/launcher/build.sh, or set LIVINGLAB_LAUNCHER.")
-    return (_docker_site if record.kind == "docker" else _slurm_site)(settings, record, artifacts, clock)
+    make = {"docker": _docker_site, "kubernetes": _kubernetes_site, "slurm": _slurm_site}[record.kind]
+    return make(settings, record, artifacts, clock)
 
 
 def _docker_site(settings: Settings, record: SiteRecord, artifacts: Artifacts, clock: Clock) -> Site:
@@ -174,6 +180,22 @@ def _docker_site(settings: Settings, record: SiteRecord, artifacts: Artifacts, c
     return DockerSite(name=record.name, instance=settings.instance, root=settings.home / "work" / record.name, vault=settings.vault_path,
                       launcher=settings.launcher_path, images=OciImages(artifacts), clock=clock, runtime=own.runtime or settings.docker_runtime,
                       url=own.url or settings.docker_url)  # fmt: skip
+
+
+def _kubernetes_site(settings: Settings, record: SiteRecord, artifacts: Artifacts, clock: Clock) -> Site:
+    from livinglab.sites.kubernetes.api import Api
+    from livinglab.sites.kubernetes.site import KubernetesSite
+
+    own = _kubernetes_settings(record.settings)
+    return KubernetesSite(name=record.name, instance=settings.instance, root=settings.home / "work" / record.name, vault=settings.vault_path,
+                          launcher=settings.launcher_path, artifacts=artifacts, clock=clock, settings=own,
+                          api=Api(own.kubeconfig, own.context))  # fmt: skip
+
+
+def _kubernetes_settings(settings: "Mapping[str, JsonValue]") -> "KubernetesSettings":
+    from livinglab.sites.kubernetes.config import KubernetesSettings
+
+    return parse(_Holding[KubernetesSettings], {"settings": settings}, "settings").settings
 
 
 def _slurm_site(settings: Settings, record: SiteRecord, artifacts: Artifacts, clock: Clock) -> Site:
@@ -195,7 +217,7 @@ def _slurm_settings(settings: "Mapping[str, JsonValue]") -> "SlurmSettings":
 
 
 def _slurm_shell(settings: Settings, slurm: "SlurmSettings") -> "Shell":
-    from livinglab.sites.slurm.shell import local_shell, ssh_shell
+    from livinglab.sites.shell import local_shell, ssh_shell
 
     access = slurm.access
     if access.kind == "local":
@@ -256,7 +278,9 @@ def open_supervisor(lab: Lab, site: str, *, slots: int | None = None, boundary: 
 
     record = lab.sites.get(site)
     engine = open_engine(lab, site_of(lab.settings, record, lab.artifacts, lab.clock), boundary)
-    in_flight = _slurm_settings(record.settings).in_flight if record.kind == "slurm" else 0
+    in_flight = 0
+    if record.kind != "docker":
+        in_flight = (_slurm_settings if record.kind == "slurm" else _kubernetes_settings)(record.settings).in_flight
     return Supervisor(store=lab.store, engine=engine, clock=lab.clock, slots=slots or lab.settings.slots, in_flight=in_flight)
 
 

@@ -15,6 +15,7 @@ STATE="$CACHE/$BED"
 HERE="$ROOT/infra/kubernetes"
 SUITE=bookworm
 PACKAGES=etcd-server,etcd-client,containerd,runc,containernetworking-plugins,docker-registry,kubernetes-client,iptables,iproute2,openssl,procps,whois
+TOOLS=tar # and what Debian never lacks: of the image with which the lab stages and collects, which any distribution's own could be
 NODES="1 2"
 # What a node may do that a container may not: mount, make networks, and give pods their control groups.
 GRANTS=(--cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt apparmor=unconfined
@@ -29,8 +30,18 @@ root() {
     docker import --change "LABEL livinglab.content=$key" "$archive" livinglab/kubernetes-root >/dev/null
 }
 
+tools() {
+    local key archive
+    key="$(printf '%s %s' "$SUITE" "$TOOLS" | sha256sum | cut -c1-16)"
+    archive="$CACHE/kubernetes-tools-$key.tar"
+    if [ "$(image_label livinglab/kubernetes-tools livinglab.content)" = "$key" ]; then return; fi
+    [ -s "$archive" ] || as_root env LIVINGLAB_CACHE="$CACHE" "$HERE/bed.sh" tools "$archive"
+    docker import --change "LABEL livinglab.content=$key" --change "USER 65532:65532" "$archive" livinglab/kubernetes-tools >/dev/null
+}
+
 image() {
     local context
+    tools
     if [ "$(image_label livinglab/kubernetes livinglab.content)" = "$KEY" ]; then return; fi
     root
     context="$(mktemp -d)"
@@ -136,5 +147,6 @@ up | down) with_lock "$CACHE/$BED.lock" "$1" ;;
 status) status ;;
 load) load "${2:-}" ;;
 archive) debian_root "$2" "$SUITE" "$PACKAGES" ;;
+tools) VARIANT=essential debian_root "$2" "$SUITE" "$TOOLS" ;;
 *) die "usage: bed.sh up|down|status|load ARCHIVE" ;;
 esac

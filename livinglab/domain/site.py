@@ -12,7 +12,7 @@ from livinglab.domain.model import Frozen, Moment, Slug
 from livinglab.domain.pilot import PilotManifest
 from livinglab.domain.sandbox import SandboxSpec
 
-SiteKind = Literal["docker", "slurm"]
+SiteKind = Literal["docker", "kubernetes", "slurm"]
 
 _UNITS = {"memory": "bytes of memory", "cpus": "cores", "gpus": "GPUs", "wall_seconds": "seconds", "output_bytes": "bytes of output"}
 """Field of an offer → what it counts."""

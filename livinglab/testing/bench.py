@@ -88,7 +88,15 @@ def spec_of(bench: Bench, attempt: str, behaviour: Behaviour, *, mounts: tuple[M
 
 def container_of(bench: Bench, role: JobRole, behaviour: Behaviour, mounts: tuple[Mount, ...], **limits: float) -> ContainerSpec:
     """A container that behaves so."""
-    small = {"memory": 128 << 20, "cpus": 1.0, "pids": 64, "wall_seconds": 60, "output_bytes": 1 << 20, "output_files": 8, "log_bytes": 4 << 10}
+    small = {
+        "memory": 128 << 20,
+        "cpus": getattr(bench, "cpus", 1.0),
+        "pids": 64,
+        "wall_seconds": 60,
+        "output_bytes": 1 << 20,
+        "output_files": 8,
+        "log_bytes": 4 << 10,
+    }
     return ContainerSpec(role=role, image=bench.image, argv=bench.argv(behaviour), mounts=mounts, resources=Resources.model_validate(small | limits))
 
 

@@ -1,8 +1,10 @@
 """The benches on which the conformance suite is run: a site in memory, a real Docker Engine, a real Slurm cluster."""
 
+import re
 import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,11 +18,14 @@ from livinglab.bootstrap import SystemClock
 from livinglab.domain.isolation import IsolationProfile
 from livinglab.domain.run import JobKey
 from livinglab.sites.docker import DockerSite
+from livinglab.sites.kubernetes.api import Api
+from livinglab.sites.kubernetes.config import KubernetesSettings
+from livinglab.sites.kubernetes.site import KubernetesSite
+from livinglab.sites.shell import Shell
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Cluster, Control
 from livinglab.sites.slurm.observing import NOT_OURS
-from livinglab.sites.slurm.shell import Shell
 from livinglab.sites.slurm.site import SlurmSite
 from livinglab.testing.fakes import Backend, FakeClock, FakeSite
 from livinglab.testing.scripts import FAKE, PYTHON, Behaviour
@@ -193,6 +198,62 @@ class SlurmBench:
             for key in site.owned():
                 site.release(key.attempt)
             self.shell.run('rm -rf "$1"', str(site.layout.root))
+
+
+class KubernetesBench:
+    """A lab of its own in a namespace of the test bed; `close` removes all of it.
+
+    Args:
+        settings: the cluster, as the lab may use it.
+    """
+
+    def __init__(self, folder: Path, artifacts: FileArtifacts, image: str, settings: KubernetesSettings) -> None:
+        self.root = folder
+        self.folder = folder / "scratch"
+        self.folder.mkdir(parents=True)
+        self.artifacts, self.image, self.settings = artifacts, image, settings
+        self.cpus = 0.5  # two and the lab's own have room on a node
+        self.profile = IsolationProfile.model_validate({"witnesses": {"pids": ["rlimit"]}})
+        self.instance = f"test{secrets.token_hex(3)}"
+        data = folder / "data"
+        data.mkdir()
+        (data / "a.txt").write_bytes(b"data")
+        self.dataset = FileVault(folder / "vault").add(data).digest
+        self.site = self.again()
+
+    def argv(self, behaviour: Behaviour) -> tuple[str, ...]:
+        return ("python3", "-c", PYTHON[behaviour])
+
+    def again(self) -> KubernetesSite:
+        return self._site("work", self.settings.kubeconfig)
+
+    def stranger(self) -> KubernetesSite:
+        return self._site("stranger", self.settings.kubeconfig)
+
+    def _site(self, work: str, kubeconfig: Path) -> KubernetesSite:
+        return KubernetesSite(name="cluster", instance=self.instance, root=self.root / work, vault=self.root / "vault", launcher=LAUNCHER,
+                              artifacts=self.artifacts, clock=SystemClock(), settings=self.settings, api=Api(kubeconfig))  # fmt: skip
+
+    @contextmanager
+    def away(self) -> Iterator[KubernetesSite]:
+        elsewhere = self.root / "nowhere.kubeconfig"
+        elsewhere.write_text(re.sub(r"https://[^\s,}\"]+", "https://127.0.0.1:9", self.settings.kubeconfig.read_text()))
+        yield self._site("work", elsewhere)
+
+    def lose(self, key: JobKey) -> None:
+        self.site._jobs.delete([self.site.layout.job(key)])
+
+    def pass_time(self, seconds: float) -> None:
+        """The cluster's clock is the machine's: the suite's own waiting is enough."""
+
+    def times_started(self, key: JobKey) -> int | None:
+        return None
+
+    def close(self) -> None:
+        for site in (self.site, self.stranger()):
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(site.release, {key.attempt for key in site.owned()}))
+            site._shell.run('[ ! -d "$1/closed" ] || chmod 700 "$1/closed"; rm -rf "$1"', str(site.layout.root))
 
 
 def python_image(folder: Path) -> tuple[FileArtifacts, str]:

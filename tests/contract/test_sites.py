@@ -7,10 +7,11 @@ import pytest
 
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.isolation import IsolationProfile
-from livinglab.sites.slurm.shell import CommandShell, local_shell, ssh_shell
+from livinglab.sites.kubernetes.config import KubernetesSettings
+from livinglab.sites.shell import CommandShell, local_shell, ssh_shell
 from livinglab.testing.bench import Bench
 from livinglab.testing.conformance import SiteConformance
-from tests.contract.benches import DockerBench, FakeBench, SlurmBench, python_image
+from tests.contract.benches import DockerBench, FakeBench, KubernetesBench, SlurmBench
 from tests.fixtures.slurm import SlurmBed
 
 
@@ -18,11 +19,6 @@ class TestFakeSite(SiteConformance):
     @pytest.fixture
     def bench(self, tmp_path: Path) -> FakeBench:
         return FakeBench(tmp_path / "bench")
-
-
-@pytest.fixture(scope="session")
-def engine_image(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileArtifacts, str]:
-    return python_image(tmp_path_factory.mktemp("image"))
 
 
 @pytest.mark.docker
@@ -96,3 +92,14 @@ class TestSlurmSiteOverRest(SiteConformance):
         yield bench
         bench.close()
         control.close()
+
+
+@pytest.mark.kubernetes
+class TestKubernetesSite(SiteConformance):
+    """On a cluster whose runtime gives a pod no network."""
+
+    @pytest.fixture
+    def bench(self, tmp_path: Path, engine_image: tuple[FileArtifacts, str], kubernetes_lab: KubernetesSettings) -> Iterator[KubernetesBench]:
+        bench = KubernetesBench(tmp_path / "bench", *engine_image, kubernetes_lab)
+        yield bench
+        bench.close()

@@ -1,12 +1,11 @@
 """What breaks on the Kubernetes test bed breaks as on a real cluster, and is well again: on a bed that nobody else uses."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.contract.benches import python_image
-from tests.fixtures.kubernetes import KubernetesBed, Namespace, new_namespace
+from tests.fixtures.kubernetes import KubernetesBed, Namespace, new_namespace, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
@@ -22,13 +21,6 @@ def namespace(fragile_kubernetes: KubernetesBed) -> Iterator[Namespace]:
 @pytest.fixture(scope="module")
 def image(fragile_kubernetes: KubernetesBed, tmp_path_factory: pytest.TempPathFactory) -> str:
     return fragile_kubernetes.push(*python_image(tmp_path_factory.mktemp("image")), "pilots/tests")
-
-
-def eventually(what: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.1)
 
 
 def is_ready(namespace: Namespace, node: str) -> str:
@@ -53,7 +45,7 @@ def test_a_job_ends_while_the_api_server_is_dead_and_its_end_is_seen_when_it_is_
     namespace.bed.act("ctl", "kill", "kube-apiserver")
     with pytest.raises(HTTPError, match="Connection refused"):
         CoreV1Api(namespace.client).list_node()
-    eventually(
+    until(
         lambda: (
             namespace.bed.on("n1", "ctr", "-n", "k8s.io", "tasks", "ls").count("RUNNING")
             + namespace.bed.on("n2", "ctr", "-n", "k8s.io", "tasks", "ls").count("RUNNING")
@@ -91,12 +83,12 @@ def test_a_node_whose_kubelet_is_dead_is_lost_and_comes_back(namespace: Namespac
     runs(namespace, "lost", image, "n2")
     namespace.bed.act("n2", "kill", "kubelet")
     try:
-        eventually(lambda: is_ready(namespace, "n2") == "Unknown")
+        until(lambda: is_ready(namespace, "n2") == "Unknown")
         doomed = namespace.pod("lost", lambda pod: pod.metadata.deletion_timestamp)
         assert doomed.status.phase == "Running"  # as far as anybody knows
     finally:
         namespace.bed.act("n2", "start", "kubelet")
-    eventually(lambda: is_ready(namespace, "n2") == "True")
+    until(lambda: is_ready(namespace, "n2") == "True")
 
 
 def test_a_node_that_crashes_loses_its_pods_and_takes_new_ones_when_it_is_back(namespace: Namespace, image: str) -> None:
@@ -106,11 +98,11 @@ def test_a_node_that_crashes_loses_its_pods_and_takes_new_ones_when_it_is_back(n
     before = namespace.pod("crashed", lambda _: True).metadata.name
     namespace.bed.crash("n2")
     try:
-        eventually(lambda: is_ready(namespace, "n2") == "Unknown")
+        until(lambda: is_ready(namespace, "n2") == "Unknown")
     finally:
         namespace.bed.boot("n2")
-    eventually(lambda: is_ready(namespace, "n2") == "True")
-    eventually(lambda: before not in {pod.metadata.name for pod in CoreV1Api(namespace.client).list_namespaced_pod(namespace.name).items})
+    until(lambda: is_ready(namespace, "n2") == "True")
+    until(lambda: before not in {pod.metadata.name for pod in CoreV1Api(namespace.client).list_namespaced_pod(namespace.name).items})
     namespace.run("later", image, "python3", "-c", "print('here')", node="n2")
     assert namespace.said("later") == "here\n"
 

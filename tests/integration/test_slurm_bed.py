@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from livinglab.domain.errors import Unreachable
-from livinglab.sites.slurm.shell import CommandShell
+from livinglab.sites.shell import CommandShell
 from tests.fixtures.slurm import SlurmBed
 
 pytestmark = pytest.mark.slurm

@@ -11,12 +11,12 @@ import pytest
 
 from livinglab.domain.errors import Unreachable
 from livinglab.ports import Seen
+from livinglab.sites.shell import Failed
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Control, Line, Request
 from livinglab.sites.slurm.rest import RestControl
 from livinglab.sites.slurm.rest_bodies import VERSIONS
-from livinglab.sites.slurm.shell import Failed
 from livinglab.sites.slurm.states import Phase, phase_of
 from livinglab.testing.bench import OUT, begin, ended, key_of, spec_of
 from tests.contract.benches import SlurmBench, python_image

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 
 from livinglab.domain.errors import Unreachable
+from livinglab.sites.shell import Failed, Shell
 from livinglab.sites.slurm import commands
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Line, Request
-from livinglab.sites.slurm.shell import Failed, Shell
 
 _RUN = r"""
 for name in $(compgen -e); do

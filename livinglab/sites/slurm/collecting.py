@@ -7,11 +7,11 @@ from livinglab.domain.errors import Invalid, LivingLabError, NotFound, PlatformF
 from livinglab.domain.run import JobKey
 from livinglab.ports import ContainerSpec, JobSpec, Observation, Outcome, OutputFile
 from livinglab.sites.outputs import unpack_outputs
+from livinglab.sites.scratch import Layout, archive_bytes
 from livinglab.sites.slurm import observing
 from livinglab.sites.slurm.control import Cluster, Line
-from livinglab.sites.slurm.layout import Layout, archive_bytes
-from livinglab.sites.slurm.transfer import fetch, fetch_small
 from livinglab.sites.slurm.view import site_view
+from livinglab.sites.transfer import fetch, fetch_small
 
 
 class Collector:

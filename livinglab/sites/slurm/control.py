@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from livinglab.sites.shell import Shell
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.shell import Shell
 
 
 @dataclass(frozen=True)

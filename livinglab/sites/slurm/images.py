@@ -11,13 +11,13 @@ from typing import BinaryIO
 from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
 from livinglab.ports import Images
 from livinglab.sites.outputs import members
+from livinglab.sites.scratch import Layout
+from livinglab.sites.shell import Failed
 from livinglab.sites.slurm.control import Cluster, Request
-from livinglab.sites.slurm.layout import Layout
 from livinglab.sites.slurm.sharing import Snapshot
-from livinglab.sites.slurm.shell import Failed
 from livinglab.sites.slurm.states import lives
-from livinglab.sites.slurm.transfer import place
 from livinglab.sites.staging import Staging
+from livinglab.sites.transfer import place
 
 _FOUND = '[ -f "$1" ] && cat "$1.sha256" 2>/dev/null'
 _BUILD = r"""

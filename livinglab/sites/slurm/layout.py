@@ -10,72 +10,23 @@
     <root>/ended/<name>        made when a job ends, for those who wait
 """
 
-import hashlib
-import hmac
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from livinglab.domain.canonical import canonical, digest_of
-from livinglab.domain.isolation import Area, Resources
-from livinglab.domain.run import JobKey
+from livinglab.domain.isolation import Area
 from livinglab.ports import PARTNER_GRACE, ContainerSpec, JobSpec
 from livinglab.sites.attest import LAUNCHER, launcher_command
+from livinglab.sites.scratch import Layout, archive_bytes, whole_pages
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.staging import SOCKET_BYTES, SOCKET_INODES
 
-JOB_NAME = "ll-"
 SCRATCH = ("/dev",)
 """Besides `/tmp` and `/dev/shm`, a container under Apptainer may write to its own small `/dev`."""
 _SPARE_SECONDS = 120
 """A job may take this much longer than its containers: the scheduler ends it only if the script could not."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The lab's own folder on a cluster.
-
-    Args:
-        lab: 32 bytes that only this lab knows: two labs that share an account never meet.
-    """
-
-    scratch: PurePosixPath
-    instance: str
-    lab: bytes
-
-    @property
-    def root(self) -> PurePosixPath:
-        """Of everything that is ours there."""
-        return self.scratch / f"livinglab-{self.instance}-{self._name('root')}"
-
-    def job(self, key: JobKey) -> str:
-        """A job's opaque name, at the scheduler and as a folder's."""
-        return JOB_NAME + self._name(f"job\n{key}")
-
-    def left(self, key: JobKey) -> PurePosixPath:
-        """What a container left, as `job.sh` puts it aside."""
-        return self.root / "jobs" / self.job(key) / "left" / key.role
-
-    def attempt(self, attempt: str) -> PurePosixPath:
-        """The folder of what was pushed for an attempt."""
-        return self.root / "attempts" / self._name(f"attempt\n{attempt}")
-
-    def area(self, attempt: str, area: Area) -> PurePosixPath:
-        """An area of an attempt."""
-        return self.attempt(attempt) / area
-
-    def dataset(self, digest: str) -> PurePosixPath:
-        """A dataset of the vault."""
-        return self.root / "data" / digest.removeprefix("sha256:")
-
-    def image(self, digest: str) -> PurePosixPath:
-        """An image, as Apptainer takes it."""
-        return self.root / "images" / (digest.removeprefix("sha256:") + ".sif")
-
-    def _name(self, of: str) -> str:
-        return hmac.new(self.lab, of.encode(), hashlib.sha256).hexdigest()[:20]
 
 
 def job_files(layout: Layout, settings: SlurmSettings, spec: JobSpec, tools: PurePosixPath) -> dict[str, bytes]:
@@ -106,19 +57,10 @@ def _container(layout: Layout, settings: SlurmSettings, spec: JobSpec, container
     return {
         "CORES": math.ceil(limits.cpus), "MEBIBYTES": limits.memory >> 20, "SIF": str(layout.image(container.image)),
         "WALL_SECONDS": f"{limits.wall_seconds:.3f}", "LOG_BYTES": limits.log_bytes,
-        "OUT_BYTES": _whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "ARCHIVE_BYTES": archive_bytes(limits), "BINDS": binds,
+        "OUT_BYTES": whole_pages(limits.output_bytes), "OUT_FILES": limits.output_files, "ARCHIVE_BYTES": archive_bytes(limits), "BINDS": binds,
         "GPUS": ["--nv"] if limits.gpus else [], "GRES": f"{settings.gpu}:{limits.gpus}" if limits.gpus else "none",
         "COMMAND": launcher_command(spec, container, scratch=SCRATCH, wait=True),
     }  # fmt: skip
-
-
-def archive_bytes(limits: Resources) -> int:
-    """The most that `job.sh` lets the archive of a container's outputs have."""
-    return _whole_pages(limits.output_bytes) + limits.output_files * 4096 + 65_536
-
-
-def _whole_pages(size: int) -> int:
-    return -(-size // 4096) * 4096
 
 
 def source_of(layout: Layout, attempt: str, area: Area, dataset: str | None) -> str:

@@ -12,12 +12,12 @@ from urllib.parse import quote
 import httpx
 
 from livinglab.domain.errors import Invalid, LivingLabError, PlatformFault, Unreachable
+from livinglab.sites.shell import TIMEOUT, Failed, Shell
 from livinglab.sites.slurm import rest_bodies as bodies
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.commands import nice
 from livinglab.sites.slurm.config import RestAccess, SlurmSettings
 from livinglab.sites.slurm.control import Line, Request
-from livinglab.sites.slurm.shell import TIMEOUT, Failed, Shell
 
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 8

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from livinglab.domain.errors import LivingLabError, Unreachable
+from livinglab.sites.shell import Shell
 from livinglab.sites.slurm.control import Line
-from livinglab.sites.slurm.shell import Shell
 
 _REST = 10
 """A look is not repeated before this many times as long as it took, from its begin."""

@@ -13,19 +13,19 @@ from livinglab.domain.errors import Conflict, Invalid, NotFound, PlatformFault, 
 from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
 from livinglab.ports import Clock, Demand, Handle, Images, JobSpec, Observation, Outcome, Seen
+from livinglab.sites.scratch import Layout
+from livinglab.sites.shell import Failed
 from livinglab.sites.slurm import demands, observing
 from livinglab.sites.slurm import layout as laid
 from livinglab.sites.slurm.collecting import Collector
 from livinglab.sites.slurm.control import Cluster, Line, Request
 from livinglab.sites.slurm.images import SlurmImages
-from livinglab.sites.slurm.layout import Layout
 from livinglab.sites.slurm.sharing import Ends, Patience, Snapshot
-from livinglab.sites.slurm.shell import Failed
 from livinglab.sites.slurm.states import Phase, lives, phase_of
 from livinglab.sites.slurm.submitting import Job, MissingError, Submissions
 from livinglab.sites.slurm.tools import place_tools
-from livinglab.sites.slurm.transfer import place
 from livinglab.sites.staging import ROLES, Staging, dataset_in
+from livinglab.sites.transfer import place
 
 _CANCEL = 'cd "$1/jobs" || exit; [ -d "$2" ] || exit 66; : >"$2/cancelled"'
 _LOG = '[ -f "$1" ] || exit 0; tail -c +"$2" "$1" | head -c "$3"'

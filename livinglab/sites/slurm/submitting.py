@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from livinglab.domain.errors import Conflict, LivingLabError, PlatformFault
+from livinglab.sites.scratch import JOB_NAME
+from livinglab.sites.shell import Failed, Shell
 from livinglab.sites.slurm.control import Control, Line, Request, task_name
-from livinglab.sites.slurm.layout import JOB_NAME
 from livinglab.sites.slurm.observing import NOT_OURS
 from livinglab.sites.slurm.sharing import Patience
-from livinglab.sites.slurm.shell import Failed, Shell
-from livinglab.sites.slurm.transfer import packed
+from livinglab.sites.transfer import packed
 
 _PLACE = r"""
 umask 077

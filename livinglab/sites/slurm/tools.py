@@ -4,8 +4,8 @@ import hashlib
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from livinglab.sites.slurm.shell import Shell
-from livinglab.sites.slurm.transfer import place
+from livinglab.sites.shell import Shell
+from livinglab.sites.transfer import place
 
 _OWN = ("job.sh", "apptainer.conf", "seccomp.json")
 _MAKE_ROOT = 'umask 077; mkdir -p "$1/jobs" "$1/attempts" "$1/images" "$1/data" "$1/bin" "$1/ended" && chmod 700 "$1"'

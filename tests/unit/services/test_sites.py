@@ -51,7 +51,7 @@ def test_an_operator_may_say_otherwise(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(("document", "says"), [
-    ({"kind": "pbs"}, r"kind: Input should be 'docker' or 'slurm'"),
+    ({"kind": "pbs"}, r"kind: Input should be 'docker', 'kubernetes' or 'slurm'"),
     ({"kind": "slurm"}, r"settings\.scratch: Field required"),
     ({"kind": "slurm", "settings": {"scratch": "scratch"}}, r"settings\.scratch: an absolute path"),
     ({"kind": "slurm", "settings": {"scratch": "/s", "password": "x"}}, r"settings\.password: Extra inputs"),

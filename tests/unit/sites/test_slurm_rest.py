@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
+from livinglab.sites.shell import Failed, local_shell
 from livinglab.sites.slurm import rest
 from livinglab.sites.slurm.config import RestAccess, SlurmSettings
 from livinglab.sites.slurm.control import Request
 from livinglab.sites.slurm.rest import RestControl
-from livinglab.sites.slurm.shell import Failed, local_shell
 
 RECORDED = Path(__file__).parent / "slurmrestd"
 TOKEN = "head.body.signature"

@@ -8,13 +8,13 @@ from typing import Any, BinaryIO
 import pytest
 
 from livinglab.domain.errors import Invalid, PlatformFault, Unreachable
+from livinglab.sites.scratch import Layout
+from livinglab.sites.shell import local_shell
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Cluster
 from livinglab.sites.slurm.images import SlurmImages
-from livinglab.sites.slurm.layout import Layout
 from livinglab.sites.slurm.sharing import Snapshot
-from livinglab.sites.slurm.shell import local_shell
 from livinglab.sites.staging import Staging
 
 DIGEST = "sha256:" + "1" * 64

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from livinglab.domain.isolation import IsolationProfile, Mount, Resources
 from livinglab.domain.run import JobKey
 from livinglab.ports import ContainerSpec, JobSpec
+from livinglab.sites.scratch import Layout, archive_bytes
 from livinglab.sites.slurm import layout as laid
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.layout import Layout
-from livinglab.sites.slurm.transfer import packed
+from livinglab.sites.transfer import packed
 
 LAYOUT = Layout(PurePosixPath("/scratch"), "lab", b"\x01" * 32)
 SETTINGS = SlurmSettings(scratch=Path("/scratch"))
@@ -63,7 +63,7 @@ def test_limits_are_told_as_the_script_takes_them() -> None:
     told = {name: launched(spec, name)[0] for name in ("MEBIBYTES", "CORES", "WALL_SECONDS", "LOG_BYTES", "OUT_BYTES", "OUT_FILES")}
     assert told == {"MEBIBYTES": "100", "CORES": "2", "WALL_SECONDS": "2.500", "LOG_BYTES": "4096", "OUT_BYTES": str(18 * 4_096), "OUT_FILES": "7"}
     assert (laid.cores(spec), laid.mebibytes(spec), laid.minutes(spec)) == (2, 100, 3)
-    assert laid.archive_bytes(spec.containers[0].resources) == 18 * 4_096 + 7 * 4_096 + 65_536
+    assert archive_bytes(spec.containers[0].resources) == 18 * 4_096 + 7 * 4_096 + 65_536
 
 
 def test_what_is_mounted_comes_from_the_labs_folder() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from livinglab.domain.errors import Conflict, PlatformFault, Unreachable
+from livinglab.sites.shell import Failed, local_shell
 from livinglab.sites.slurm.control import Line, Request
 from livinglab.sites.slurm.sharing import Patience
-from livinglab.sites.slurm.shell import Failed, local_shell
 from livinglab.sites.slurm.submitting import Job, MissingError, Submissions, Submitted
 from tests.fixtures.slurm import busy
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livinglab.domain.errors import PlatformFault, Unreachable
+from livinglab.sites.shell import CommandShell, Failed, local_shell, ssh_shell
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.shell import CommandShell, Failed, local_shell, ssh_shell
 
 QUOTED = CommandShell(("bash", "-c"), "lab@login", quoted=True)
 """A far shell that splits one line again, as sshd's does."""

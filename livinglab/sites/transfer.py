@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from livinglab.domain.errors import LivingLabError, NotFound, PlatformFault, TooLarge, Unreachable
-from livinglab.sites.slurm.shell import Failed, Shell
+from livinglab.sites.shell import Failed, Shell
 from livinglab.sites.staging import check_name
 
 SMALL = 1 << 20

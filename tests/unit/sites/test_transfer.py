@@ -8,8 +8,8 @@ from typing import BinaryIO
 import pytest
 
 from livinglab.domain.errors import Invalid, LivingLabError, NotFound, PlatformFault, TooLarge, Unreachable
-from livinglab.sites.slurm.shell import Failed, Shell, local_shell
-from livinglab.sites.slurm.transfer import SMALL, fetch, fetch_small, place
+from livinglab.sites.shell import Failed, Shell, local_shell
+from livinglab.sites.transfer import SMALL, fetch, fetch_small, place
 
 BIG = bytes(range(256)) * (SMALL // 64)
 """Four times what travels in a packet of small files."""

@@ -1,0 +1,70 @@
+"""Runs on a registered Kubernetes cluster, from a request to a dossier that a stranger can check: the same lab, another site."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from livinglab.bootstrap import check_site
+from livinglab.domain.run import Cause, RunState
+from livinglab.sites.kubernetes.config import KubernetesSettings
+from tests.fixtures.cluster import ACCEPTED, changed
+from tests.labs import ROOT, TINY, Parties, manifest, pilots_archive
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.docker]  # the images are built by an engine
+
+TURNS = ROOT / "tests" / "sandboxes" / "turns"
+
+
+def gather(home: Path, settings: KubernetesSettings, sandbox: Path, harness: Path | None = None) -> Parties:
+    parties = Parties.gather(home, sandbox=sandbox, harness=harness)
+    offer = {"memory": 1 << 30, "cpus": 2, "wall_seconds": 600}
+    parties.lab.sites.add("cluster", {"kind": "kubernetes", "settings": settings.model_dump(mode="json"), "offer": offer}, "operator")
+    parties.site = "cluster"
+    return parties
+
+
+@pytest.fixture(scope="module")
+def parties(tmp_path_factory: pytest.TempPathFactory, kubernetes_lab: KubernetesSettings) -> Parties:
+    folder = tmp_path_factory.mktemp("cluster")
+    return gather(folder / "lab", kubernetes_lab, changed(TINY, folder, isolation={"witnesses": ACCEPTED}))
+
+
+def test_a_batch_pilot_runs_to_its_dossier(parties: Parties, tmp_path: Path) -> None:
+    plan = parties.plan()
+    run = parties.request(plan)
+    parties.carry_all()
+    run = parties.state(run)
+    assert (run.state, run.verdict) == (RunState.COMPLETED, "PASS"), run.failure
+    report = parties.verified(plan, tmp_path / "dossier.zip")
+    assert report.ok, report.problems
+
+
+def test_a_pilot_that_fails_is_told_from_a_site_that_does(parties: Parties) -> None:
+    run = parties.run("python3", "-c", "raise SystemExit(7)")
+    assert run.state is RunState.FAILED
+    assert run.failure
+    assert (run.failure.cause, run.failure.code) == (Cause.PILOT, "exit-code")
+
+
+def test_an_interactive_pilot_and_its_driver_are_one_pod(kubernetes_lab: KubernetesSettings, tmp_path: Path) -> None:
+    harness = yaml.safe_load((TURNS / "sandbox.yaml").read_text())["harness"]
+    harness["resources"]["cpus"] = 0.5  # with the lab's own container, a pair of whole cores is more than a node of two has
+    sandbox = changed(TURNS, tmp_path, isolation={"witnesses": ACCEPTED}, harness=harness)
+    parties = gather(tmp_path / "lab", kubernetes_lab, sandbox, harness=pilots_archive())
+    plan = parties.plan_for(manifest("python3", "/app/turns.py", "honest") | {"sandbox": "turns", "task": "doubling"})
+    run = parties.request(plan)
+    parties.carry_all()
+    run = parties.state(run)
+    assert (run.state, run.verdict) == (RunState.COMPLETED, "PASS"), run.failure
+    report = parties.verified(plan, tmp_path / "dossier.zip")
+    assert report.ok, report.problems
+
+
+def test_the_site_is_found_fit(parties: Parties) -> None:
+    report = check_site(parties.lab, "cluster", lambda _said: None)
+    assert not report.problem, report.problem
+    assert all(probe.attestation.holds for probe in report.probes), report.probes
+    assert {probe.role for probe in report.probes} == {"pilot", "drive"}
+    refused = [demand for demand in report.demands if demand.needed and not demand.holds]
+    assert refused == []
