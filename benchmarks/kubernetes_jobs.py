@@ -134,6 +134,28 @@ def overhead(bench: KubernetesBench, bed: KubernetesBed, jobs: int) -> None:
     print(f"API requests per run                  {more(counts, {}, jobs)}")
 
 
+def heard(bench: KubernetesBench, bed: KubernetesBed) -> None:
+    """How long after the API server has a change it is heard of here: of a container's end all else is its kubelet's time."""
+    from kubernetes.client import CoreV1Api
+
+    spec = spec_of(bench, "run-heard.1", "linger", mounts=())
+    bench.site.submit(spec, spec.keys[0])
+    name, taken = bench.site.layout.job(spec.keys[0]), []
+    while not (pods := bench.site._jobs.known([name])[name][1]):
+        time.sleep(0.1)
+    with bed.client() as client:
+        for number in range(50):
+            since = bench.site._jobs.count()
+            CoreV1Api(client).patch_namespaced_pod(
+                pods[0]["metadata"]["name"], bench.settings.namespace, {"metadata": {"annotations": {"n": f"{number}"}}}
+            )
+            begun = time.perf_counter()  # it is answered once it is stored; what was heard meanwhile took no time
+            bench.site._jobs.wait_for([name], since, 5)
+            taken.append(time.perf_counter() - begun)
+    bench.site.release("run-heard.1")
+    print(f"a change at the API server to heard   {quantiles(taken)}")
+
+
 def waiting(bench: KubernetesBench, bed: KubernetesBed, count: int) -> None:
     """So many jobs that no node takes."""
     bench.settings = bench.settings.model_copy(update={"node_selector": {"nowhere": "true"}})
@@ -170,6 +192,7 @@ def main(jobs: int, counts: list[int]) -> None:
         bench = KubernetesBench(home / "bench", *python_image(home / "image"), next(labs))
         try:
             overhead(bench, bed, jobs)
+            heard(bench, bed)
             for count in counts:
                 waiting(bench, bed, count)
         finally:

@@ -219,6 +219,31 @@ def test_a_node_that_crashes_takes_its_job_along(bench: KubernetesBench, fragile
     assert "NodeNotReady" in said or "TaintManagerEviction" in said or "began its pod again" in said
 
 
+def test_a_node_that_is_taken_out_of_the_cluster(bench: KubernetesBench, core: "CoreV1Api", fragile_kubernetes: KubernetesBed) -> None:
+    """Its pods are swept away as nobody's, after a while."""
+    start(bench, LONG)
+    running(bench, KEY)
+    node = pod_of(bench)["spec"]["nodeName"]
+    fragile_kubernetes.act(node, "kill", "kubelet")  # else it would enter itself again
+    core.delete_node(node)
+    try:
+        until(bench.site, KEY, lambda found: found.seen is Seen.EXITED, tries=240)
+        assert "deleted at the cluster" in fault(bench)
+    finally:
+        fragile_kubernetes.act(node, "start", "kubelet")
+    eventually(lambda: all(is_ready(core, name) for name in ("n1", "n2")))
+
+
+def is_ready(core: "CoreV1Api", node: str) -> bool:
+    from kubernetes.client import ApiException
+
+    try:
+        conditions = core.read_node(node).status.conditions or []
+    except ApiException:
+        return False
+    return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+
+
 def test_a_drained_node(bench: KubernetesBench, core: "CoreV1Api") -> None:
     start(bench, LONG)
     running(bench, KEY)
@@ -342,6 +367,24 @@ def test_an_admission_webhook_that_refuses_the_pod(
 def test_no_node_has_room(bench: KubernetesBench) -> None:
     start(bench, cpus=64.0)
     waits_with(bench, "Insufficient cpu")
+
+
+def test_a_gpu_that_no_node_has_is_waited_for(bench: KubernetesBench) -> None:
+    start(bench, gpus=1)
+    waits_with(bench, "Insufficient nvidia.com/gpu")
+
+
+def test_a_gpu_that_is_only_in_the_books_is_not_believed(bench: KubernetesBench, core: "CoreV1Api") -> None:
+    """A node that says it has one, and gives none: the launcher opens none, and executes nothing."""
+    change = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "1"}]
+    core.patch_node_status("n2", change)
+    start(bench, SHORT, gpus=1)
+    ended(bench, KEY)
+    outcome, spec = collected(bench, KEY), spec_for(bench, SHORT, gpus=1)
+    attestation = attest(spec.profile, spec, outcome.report, outcome.site_view, outcome.exit_code)
+    assert (outcome.exit_code, outcome.log_path.read_bytes(), attestation.holds) == (97, b"", False)
+    assert attestation.report
+    assert {finding.property for finding in attestation.report.failed} == {"gpus"}
 
 
 def test_an_image_that_cannot_be_pulled(bench: KubernetesBench) -> None:

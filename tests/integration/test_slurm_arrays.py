@@ -257,3 +257,23 @@ def test_one_that_lacks_something_keeps_none_of_the_others(bench: SlurmBench, co
     assert [request.tasks for request in control.asked] == [0, 3]
     assert ended(bench, key_of("run-bare.1")).exit_code == 0
     assert [ended(bench, JobKey(attempt=spec.attempt, role="pilot")).exit_code for spec in these] == [0] * 3
+
+
+def test_one_that_has_ended_meanwhile_keeps_no_other_from_being_cancelled(slurm_bed: SlurmBed) -> None:
+    def state(job: str) -> str:
+        return slurm_bed.on("login", "squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T", user="lab").strip()
+
+    def until_ended(job: str) -> None:
+        end = time.monotonic() + 30
+        while state(job) != "CANCELLED":
+            assert time.monotonic() < end, state(job)
+            time.sleep(0.1)
+
+    submit = "cd / && sbatch --parsable --wrap 'sleep 600' --output=/dev/null --partition=lab"
+    first, second = (slurm_bed.on("login", "bash", "-c", submit, user="lab").strip() for _ in range(2))
+    control = CommandControl(slurm_bed.local(), SETTINGS)
+    control.cancel([first])
+    until_ended(first)
+    control.cancel([first])
+    control.cancel([first, second])
+    until_ended(second)

@@ -145,8 +145,11 @@ def _with_step(line: Line, fields: dict[str, str]) -> Line:
 
 
 def scancel(ids: Collection[str]) -> list[str]:
-    """Argv: those of them that are this account's. Their scripts hear it, and end their containers."""
-    return [*_CLEAN, "scancel", "--me", "--quiet", *sorted(ids)]
+    """Argv: those of them that are this account's. Their scripts hear it, and end their containers.
+
+    Told to be quiet it would fail for one that has just ended, and not say why.
+    """
+    return [*_CLEAN, "scancel", "--me", *sorted(ids)]
 
 
 def update(id_: str, **fields: object) -> list[str]:
