@@ -13,10 +13,11 @@ from livinglab.sites.shell import Failed, Shell
 from livinglab.sites.staging import check_name
 
 SMALL = 1 << 20
-"""Up to this size files travel together; each larger one by itself, so that it can go on where it was cut."""
+"""Bytes. Up to this size files travel together; each larger one by itself, so that it can go on where it was cut. Files of so many bytes
+in all take a single command."""
 TIMEOUT = 3_600.0
 _DAMAGED, _NOT_THERE = 65, 66
-_SMALL_FILES, _AT_ONCE = 4 << 20, 64 << 10  # bytes
+_SMALL_FILES, _AT_ONCE, _ARGUMENT = 4 << 20, 64 << 10, 16 << 10  # bytes
 
 _SAME = '[ "$(cat "$1.sum" 2>/dev/null)" = "$2" ] && [ -d "$1" ] && { echo same; exit; }; '
 _BEGIN = f"""
@@ -28,10 +29,15 @@ _UNPACK = 'umask 077; cd "$1" && tar --extract --no-same-owner --no-same-permiss
 _APPEND = 'umask 077; mkdir -p "$(dirname "$1")" && cat >>"$1"'
 _FINISH = """
 cd "$1.new.$2" || exit
-sums="$(cat)"
+sums="${3-$(cat)}"
 if [ -n "$sums" ] && ! printf '%s\\n' "$sums" | sha256sum --check --strict --quiet - >/dev/null; then cd / && rm -rf "$1.new.$2"; exit 65; fi
 rm -rf "$1" "$1.sum" && mv -T "$1.new.$2" "$1" && echo "$2" >"$1.sum"
 """
+_WHOLE = f"""
+umask 077
+[ "$(cat "$1.sum" 2>/dev/null)" = "$2" ] && [ -d "$1" ] && {{ cat >/dev/null; exit; }}
+mkdir -p "$1.new.$2" && tar -C "$1.new.$2" --extract --no-same-owner --no-same-permissions || exit
+{_FINISH}"""
 _ASK = """
 [ -f "$1" ] || exit 66
 size="$(stat -c %s "$1")" && sum="$(sha256sum <"$1")" && printf '%s %s\\n' "$size" "${sum%% *}" || exit
@@ -65,6 +71,9 @@ def place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes]
 
 
 def _place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes], manifest: bytes, mark: str) -> None:
+    if sum(map(_size, files.values())) <= SMALL and len(manifest) <= _ARGUMENT:
+        _send_packed(shell, files, _WHOLE, str(folder), mark, manifest.decode())
+        return
     answer = shell.run(_BEGIN, str(folder), mark).decode()
     if answer.strip() == "same":
         return
@@ -72,13 +81,17 @@ def _place(shell: Shell, folder: PurePosixPath, files: Mapping[str, Path | bytes
     new = PurePosixPath(f"{folder}.new.{mark}")
     small = {name: source for name, source in files.items() if _size(source) <= SMALL}
     if small:
-        with tempfile.TemporaryFile() as archive:
-            _pack(archive, small)
-            archive.seek(0)
-            shell.run(_UNPACK, str(new), stdin=archive, timeout=TIMEOUT)
+        _send_packed(shell, small, _UNPACK, str(new))
     for name in files.keys() - small.keys():
         _send(shell, new / name, files[name], there.get(name, 0))
     shell.run(_FINISH, str(folder), mark, stdin=manifest, timeout=TIMEOUT)
+
+
+def _send_packed(shell: Shell, files: Mapping[str, Path | bytes], script: str, *arguments: str) -> None:
+    with tempfile.TemporaryFile() as archive:
+        _pack(archive, files)
+        archive.seek(0)
+        shell.run(script, *arguments, stdin=archive, timeout=TIMEOUT)
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

@@ -97,7 +97,8 @@ def test_output_files(bench: KubernetesBench) -> None:
 def test_a_flood_of_log(bench: KubernetesBench) -> None:
     """A gigabyte, as fast as it goes: it is ended, whatever the node still has of it."""
     outcome, attestation = run(bench, "python3", "-c", hostile.LOG_FLOOD, log_bytes=4 << 10)
-    assert (outcome.limit, outcome.log_truncated, outcome.log_bytes, outcome.exit_code) == ("log_bytes", True, 4 << 10, 137)
+    assert (outcome.limit, outcome.log_truncated, outcome.exit_code) == ("log_bytes", True, 137)
+    assert outcome.log_bytes in (0, 4 << 10)  # a node that turns its log over at that very moment has none
     # The launcher's line is kept before it is washed away, if the worker is not too slow; either way the flood is the pilot's failure.
     assert attestation.holds or outcome.report is None, attestation.reasons
 

@@ -29,6 +29,8 @@ class Collector:
         self._api, self._shell, self._layout, self._pods = api, shell, layout, pods
         self._reports: dict[JobKey, bytes] = {}
         """Launchers' lines, as soon as they were seen: a flood of log washes them away at the node."""
+        self._floods: dict[JobKey, bytes] = {}
+        """What may be kept of the logs that were too long, for the same reason."""
 
     def log(self, pod: Json, key: JobKey, offset: int, limit: int) -> bytes:
         """What a container said from `offset` on, after the launcher's line."""
@@ -37,7 +39,10 @@ class Collector:
     def log_is_over(self, spec: JobSpec, pod: Json, key: JobKey) -> bool:
         """Has a container said more than it may?"""
         limits = next(c.resources for c in spec.containers if c.role == key.role)
-        return len(self._said(pod, key, REPORT_LIMIT + limits.log_bytes + 1)[1]) > limits.log_bytes
+        log = self._said(pod, key, REPORT_LIMIT + limits.log_bytes + 1)[1]
+        if is_over := len(log) > limits.log_bytes:
+            self._floods[key] = log[: limits.log_bytes]
+        return is_over
 
     def _said(self, pod: Json, key: JobKey, most: int) -> tuple[bytes | None, bytes]:
         """The launcher's line, and what follows it."""
@@ -55,6 +60,7 @@ class Collector:
         container = next(c for c in spec.containers if c.role == key.role)
         limits = container.resources
         report, log = self._said(pod, key, REPORT_LIMIT + limits.log_bytes + 1) if pod else (None, b"")
+        log = self._floods.get(key, log)
         limit = seen.limit or ("log_bytes" if len(log) > limits.log_bytes else None)  # nobody looked in time
         (into / "log").write_bytes(log[: limits.log_bytes])
         files, problem = self._outputs(key, container, into, pod)
@@ -63,8 +69,14 @@ class Collector:
         return Outcome(
             key=key, exit_code=seen.exit_code or 0, limit=limit, started_at=started, ended_at=ended, report=report,
             site_view=site_view(pod, spec, container) if pod else (), log_path=into / "log", log_bytes=min(len(log), limits.log_bytes),
-            log_truncated=len(log) > limits.log_bytes, outputs=files, outputs_dir=into / "outputs", output_problem=problem,
+            log_truncated=limit == "log_bytes", outputs=files, outputs_dir=into / "outputs", output_problem=problem,
             usage={"wall_seconds": (ended - started).total_seconds()})  # fmt: skip
+
+    def forget(self, attempt: str) -> None:
+        """Of an attempt that is released nothing is kept here."""
+        for kept in (self._reports, self._floods):
+            for key in [key for key in kept if key.attempt == attempt]:
+                del kept[key]
 
     def _outputs(self, key: JobKey, container: ContainerSpec, into: Path, pod: Json | None) -> tuple[tuple[OutputFile, ...], str | None]:
         (into / "outputs").mkdir()

@@ -20,6 +20,9 @@ _NOT_STARTED = ("StartError", "ContainerCannotRun")
 _OVER = re.compile(r"emptyDir volume|ephemeral local storage usage exceeds|Container (?P<role>\S+) exceeded its local ephemeral storage limit")
 """Of an eviction: the pod's own doing. What it writes to a node's disk is its log; all else that it may write to is in memory."""
 
+DELETED = "was deleted at the cluster, and not by the lab."
+"""How a fault ends that the pod itself does not explain."""
+
 _ADVICE: dict[str, str] = {
     "ErrImagePull": "A node cannot pull its image: the registry does not answer, or does not let the node in (`pull_secret`).",
     "ImagePullBackOff": "A node cannot pull its image, and tries again: the registry does not answer, or does not let the node in (`pull_secret`).",
@@ -191,7 +194,7 @@ def _taken_away(pod: Json) -> str | None:
     if target := conditions.get("DisruptionTarget"):
         return f"the cluster took it off node {node}: {target.get('reason')}. {target.get('message', '')}".strip()
     if pod["metadata"].get("deletionTimestamp") and not is_over(pod):
-        return f"its pod on node {node} was deleted at the cluster, and not by the lab."
+        return f"its pod on node {node} {DELETED}"
     return None
 
 

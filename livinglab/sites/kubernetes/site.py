@@ -41,6 +41,8 @@ _AGAIN = 1.0
 """Seconds after which limits are looked at again though nothing was told."""
 _LATE = 5.0
 """Seconds after which a Job should have a pod; as often it is asked why not."""
+_TOLD = 3.0
+"""Seconds in which the cluster should have told why it deleted a pod."""
 _LOOKED, _LOOKED_AFTER = 16, 1.0
 """Of the containers that run, so many logs are measured per look, the longest unmeasured first, and each at most once in so many seconds."""
 _MAKE_ROOT = 'umask 022; mkdir -p "$1/jobs" "$1/attempts" "$1/data" "$1/bin" "$1/closed" && touch "$1/closed/words" && chmod 0 "$1/closed"'
@@ -315,8 +317,17 @@ class KubernetesSite:
             msg = f"job {key} is {seen.raw}; only what has ended is collected."
             raise Conflict(msg)
         if fault := observing.fault_of(job, pods):
-            raise PlatformFault(fault)
+            raise PlatformFault(self._explained(job["metadata"]["name"], fault))
         return self._collector.take(key, seen, self._spec(job), pods[0] if pods else None, into)
+
+    def _explained(self, job: str, fault: str) -> str:
+        """A scheduler deletes the pod that makes room for another, and tells why a moment later."""
+        if not fault.endswith(observing.DELETED):
+            return fault
+        end = time.monotonic() + _TOLD
+        while not (words := self._events.of_lost_pods(job)) and time.monotonic() < end:
+            time.sleep(_TOLD / 20)
+        return f"{fault} {words}".strip()
 
     def release(self, attempt: str) -> None:
         """See the port."""
@@ -325,6 +336,7 @@ class KubernetesSite:
         self._jobs.delete(names)
         _ = self._tools
         self._shell.run(_RELEASE, str(self.layout.root), str(self.layout.attempt(attempt)), *names)
+        self._collector.forget(attempt)
         self._measured = {key: at for key, at in self._measured.items() if key.attempt != attempt}
         self._specs = {digest: spec for digest, spec in self._specs.items() if spec.attempt != attempt}
         self._first = {(job, what): at for (job, what), at in self._first.items() if job not in names}

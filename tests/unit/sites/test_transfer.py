@@ -3,7 +3,7 @@
 import os
 import subprocess
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -149,15 +149,45 @@ def test_the_rest_of_a_longer_file_is_not_gone_on_from(there: PurePosixPath, big
     assert held(there) == {"big": BIG}
 
 
-def test_the_same_files_from_two_at_once(there: PurePosixPath) -> None:
+def test_a_damaged_packet_is_refused_and_sent_anew(there: PurePosixPath) -> None:
+    with pytest.raises(Unreachable, match="arrived damaged"):
+        place(Way(damage=600), there, {"a": b"1" * 700})
+    assert not Path(there).exists()
+    assert left_over(there) == set()
+    place(local_shell(), there, {"a": b"1" * 700})
+    assert held(there) == {"a": b"1" * 700}
+
+
+def test_small_files_take_one_command_and_the_same_once_more_takes_one(there: PurePosixPath) -> None:
+    said: list[str] = []
+
+    class Counting(Way):
+        def _answer(self, script: str, *rest: Any) -> bytes:
+            said.append(script)
+            return super()._answer(script, *rest)
+
+    way, files = Counting(), {f"f/{n}": bytes([n]) * 10_000 for n in range(60)}
+    place(way, there, files)
+    place(way, there, files)
+    assert (len(way.streams), said) == (2, [])
+    assert held(there) == files
+    place(way, there, {f"f/{n}": b"" for n in range(400)})  # names alone are more than an argument takes
+    assert len(held(there)) == 400
+
+
+@pytest.mark.parametrize("size", [1, SMALL + 1])
+def test_the_same_files_from_two_at_once(there: PurePosixPath, tmp_path: Path, size: int) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(b"1" * size)
+
     class Slow(Way):
         def run(self, script: str, *arguments: str, stdin: bytes | BinaryIO = b"", out: BinaryIO | None = None, timeout: float = 60.0) -> bytes:
             if "sha256sum --check" in script:  # the other one is quicker
-                place(local_shell(), there, {"a": b"1"})
+                place(local_shell(), there, {"a": source})
             return super().run(script, *arguments, stdin=stdin, out=out, timeout=timeout)
 
-    place(Slow(), there, {"a": b"1"})
-    assert held(there) == {"a": b"1"}
+    place(Slow(), there, {"a": source})
+    assert held(there) == {"a": b"1" * size}
 
 
 def test_a_folder_that_cannot_be_made_says_so(there: PurePosixPath, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_what_is_asked_names_what_is_ours() -> None:
     assert "--name=ll-a,ll-b" in commands.sacct({"ll-b", "ll-a"})
     assert "--duplicates" in commands.sacct({"ll-a"})
     assert "--name=ll-a,ll-b" in commands.sacct({"ll-b.7", "ll-b.12", "ll-a"})
-    assert commands.scancel({"17_3", "12"})[-4:] == ["--me", "--quiet", "12", "17_3"]
+    assert commands.scancel({"17_3", "12"})[-4:] == ["scancel", "--me", "12", "17_3"]
     assert "--me" in commands.squeue()
     assert commands.update("17", Nice=3)[-4:] == ["scontrol", "update", "JobId=17", "Nice=3"]
     for command in (commands.sbatch(PLAIN, REQUEST), commands.squeue(), commands.sacct({"ll-a"}), commands.scancel({"17"})):
