@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, Self, runtime_checkable
 
-from livinglab.domain.access import CheckpointRow, Document, Event, Image, LedgerRow, PublicKey, Token, TreeLeaf
+from livinglab.domain.access import CheckpointRow, Document, Event, Identity, Image, LedgerRow, Member, PublicKey, Token, TreeLeaf
 from livinglab.domain.canonical import Digest
 from livinglab.domain.isolation import Area, Finding, IsolationProfile, Mount, Resources
 from livinglab.domain.model import Frozen, Moment
@@ -334,6 +334,11 @@ class Tx(Protocol):
     def token_by_hash(self, hash_: str) -> Token | None: ...
     def tokens(self) -> tuple[Token, ...]: ...
     def revoke_token(self, id_: str, at: datetime) -> bool: ...
+    def put_member(self, member: Member) -> None:
+        """A new one, or in place of the one of that identity."""
+
+    def member(self, identity: Identity) -> Member | None: ...
+    def members(self) -> tuple[Member, ...]: ...
     def add_key(self, key: PublicKey) -> None:
         """Idempotent for the same organisation; `Conflict` if another organisation holds that key."""
         ...

@@ -3,11 +3,15 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from livinglab.domain.errors import Invalid
+
+SigningAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Asymmetric ones (RFC 7518, RFC 8037)."""
 
 
 def _default_home() -> Path:
@@ -31,6 +35,19 @@ class Settings(BaseSettings):
     """The launcher's binary; None: the one that was built in the checkout, or `livinglab-launcher` beside the interpreter."""
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8420, ge=1, le=65_535)
+    oidc_issuer: str = ""
+    """The OpenID Connect provider whose people and machines may be members, as its discovery document names it; empty: tokens of the lab's only."""
+    oidc_audience: str = ""
+    """What an access token must be meant for: this API, as the provider knows it."""
+    oidc_algorithms: tuple[SigningAlgorithm, ...] = ("RS256", "ES256")
+    """What an access token may be signed with: never a shared secret, never nothing."""
+    oidc_types: tuple[Literal["at+jwt", "JWT"], ...] = ("at+jwt",)
+    """What the header of an access token may call it. `JWT` is for providers that do not follow RFC 9068: ID tokens are called so, too, and
+    are told apart by what they hold."""
+    oidc_client: str = ""
+    """The public client that `livinglab login` is at the provider."""
+    oidc_scopes: str = "openid offline_access"
+    """What `livinglab login` asks the provider for."""
     upload_limit: int = Field(default=8 << 30, ge=1 << 20)
     body_limit: int = Field(default=1 << 20, ge=1 << 10)
     mlflow_url: str = ""

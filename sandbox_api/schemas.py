@@ -243,3 +243,14 @@ class EntryView(BaseModel):
     digest: Digest
     entry: str
     body: str
+
+
+class ProtectedResource(BaseModel):
+    """How to come in (RFC 9728, section 2)."""
+
+    resource: str
+    authorization_servers: list[str]
+    scopes_supported: list[str]
+    bearer_methods_supported: list[str] = ["header"]
+    livinglab_client: str | None
+    """The public client that `livinglab login` is at the provider."""

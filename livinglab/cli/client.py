@@ -103,6 +103,8 @@ class Client:
                 if line:
                     name, _, value = line.partition(": ")
                     fields[name] = value
+                elif fields.get("event") == "access-ended":
+                    raise _access_ended(json.loads(fields["data"]))
                 elif "id" in fields:
                     yield int(fields["id"]), fields["event"], json.loads(fields["data"])
                     fields = {}
@@ -141,6 +143,11 @@ def error_of(answer: httpx.Response) -> LivingLabError:
     if reasons:
         return Refused(detail, hint=hint)
     return _ERRORS.get(answer.status_code, LivingLabError)(detail, hint=hint)
+
+
+def _access_ended(document: dict[str, Any]) -> LivingLabError:
+    kind = next((kind for kind in _ERRORS.values() if kind.code == document.get("title")), Unauthenticated)
+    return kind(f"the stream has ended: {document['detail']}")
 
 
 def connect(api: str | None = None, token: str | None = None) -> Client:

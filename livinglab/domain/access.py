@@ -1,8 +1,12 @@
 """Who may come in: organisations, their tokens and their public keys."""
 
+from pydantic import Field
+
 from livinglab.domain.errors import Forbidden
 from livinglab.domain.model import Frozen, Moment, Slug
 from livinglab.domain.sandbox import Role
+
+_PRINTABLE = r"^[\x21-\x7e]+$"
 
 
 class Token(Frozen):
@@ -19,6 +23,26 @@ class Token(Frozen):
     revoked_at: Moment | None = None
 
 
+class Identity(Frozen):
+    """Somebody, as an OpenID Connect provider knows them. A subject is unique at its issuer only, so both together are the identity."""
+
+    issuer: str = Field(min_length=1, max_length=300, pattern=_PRINTABLE)
+    subject: str = Field(min_length=1, max_length=255, pattern=_PRINTABLE)
+    """At most 255 ASCII characters (OpenID Connect Core 1.0, section 2)."""
+
+
+class Member(Frozen):
+    """An identity that the lab has let in: for which organisation, and as what. Nothing of it comes from the provider's claims."""
+
+    identity: Identity
+    organisation: Slug
+    roles: dict[str, Role]
+    """As a token's."""
+    label: str = ""
+    created_at: Moment
+    revoked_at: Moment | None = None
+
+
 class PublicKey(Frozen):
     """A party's public key; its private half never leaves the party."""
 
@@ -30,7 +54,7 @@ class PublicKey(Frozen):
 
 
 class Caller(Frozen):
-    """Whoever is asking: an organisation, with its roles. Made by the door (token today, OpenID Connect later)."""
+    """Whoever is asking: an organisation, with its roles. Made by the door, from a token of the lab's or of its identity provider."""
 
     organisation: Slug
     roles: dict[str, Role]

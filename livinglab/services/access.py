@@ -1,19 +1,20 @@
-"""Who may come in: tokens issued by the operator, public keys brought by the parties."""
+"""Who may come in: tokens that the operator issues, members whom an identity provider knows, public keys that the parties bring."""
 
 import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from livinglab.domain.access import Caller, PublicKey, Token
-from livinglab.domain.errors import NotFound, Unauthenticated
+from livinglab.domain.access import Caller, Identity, Member, PublicKey, Token
+from livinglab.domain.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from livinglab.domain.sandbox import Role
 from livinglab.evidence.keys import key_id_of
 from livinglab.ports import Clock, Store
 from livinglab.services.ids import new_id
 from livinglab.services.sandboxes import parse
 
-_PREFIX = "ll_"
+PREFIX = "ll_"
+"""How a token of the lab's own begins."""
 
 
 def _hash(secret: str) -> str:
@@ -23,7 +24,7 @@ def _hash(secret: str) -> str:
 
 @dataclass(frozen=True)
 class Access:
-    """Tokens and keys."""
+    """Tokens, members and keys."""
 
     store: Store
     clock: Clock
@@ -31,7 +32,7 @@ class Access:
     def issue_token(self, organisation: str, roles: dict[str, Role], *, label: str = "", lifetime: timedelta | None = None) -> tuple[Token, str]:
         """A new token and its secret, which is shown once and kept nowhere; `Invalid` for an organisation that is not named as one."""
         now = self.clock.now()
-        secret = _PREFIX + secrets.token_urlsafe(32)
+        secret = PREFIX + secrets.token_urlsafe(32)
         token = parse(Token, {"id": new_id("tok", now), "hash": _hash(secret), "organisation": organisation, "roles": roles, "label": label,
                               "created_at": now, "expires_at": now + lifetime if lifetime else None}, "token")  # fmt: skip
         with self.store.transaction() as tx:
@@ -63,6 +64,54 @@ class Access:
             if not tx.revoke_token(id_, self.clock.now()):
                 msg = f"there is no token {id_!r}."
                 raise NotFound(msg)
+
+    # --- those whom an identity provider knows ----------------------------------------------------------------------------
+
+    def enrol(self, issuer: str, subject: str, organisation: str, roles: dict[str, Role], *, label: str = "") -> Member:
+        """Let an identity in, or in again; `Conflict` while it is in for another organisation: nobody speaks for two."""
+        identity = parse(Identity, {"issuer": issuer, "subject": subject}, "member")
+        document = {"identity": identity, "organisation": organisation, "roles": roles, "label": label, "created_at": self.clock.now()}
+        member = parse(Member, document, "member")
+        with self.store.transaction() as tx:
+            known = tx.member(identity)
+            if known and not known.revoked_at and known.organisation != organisation:
+                msg = f"{subject} is a member of {known.organisation}."
+                raise Conflict(msg, hint="Revoke that first: nobody speaks for two organisations.")
+            if known and not known.revoked_at:
+                member = member.model_copy(update={"created_at": known.created_at, "label": label or known.label})
+            tx.put_member(member)
+        return member
+
+    def expel(self, issuer: str, subject: str) -> None:
+        """`NotFound` if there is no such member; twice is once."""
+        identity = parse(Identity, {"issuer": issuer, "subject": subject}, "member")
+        with self.store.transaction() as tx:
+            known = tx.member(identity)
+            if known is None:
+                msg = f"{subject} of {issuer} is no member."
+                raise NotFound(msg, hint="livinglab member list")
+            if not known.revoked_at:
+                tx.put_member(known.model_copy(update={"revoked_at": self.clock.now()}))
+
+    def members(self) -> tuple[Member, ...]:
+        """All, those who were expelled among them."""
+        with self.store.transaction(read_only=True) as tx:
+            return tx.members()
+
+    def caller_of(self, identity: Identity) -> Caller:
+        """The caller that an identity is here: by the lab's own table, whatever its provider says of it.
+
+        Raises:
+            Forbidden: it is proven who this is, and the lab has not let them in.
+        """
+        with self.store.transaction(read_only=True) as tx:
+            member = tx.member(identity)
+        if member is None or member.revoked_at:
+            msg = f"the lab does not know {identity.subject} of {identity.issuer}."
+            raise Forbidden(msg, hint="Its operator lets you in: livinglab member add ISSUER SUBJECT ORGANISATION --role SANDBOX=ROLE.")
+        return Caller(organisation=member.organisation, roles=member.roles, token=f"{identity.issuer}#{identity.subject}")
+
+    # --- keys -------------------------------------------------------------------------------------------------------------
 
     def register_key(self, caller: Caller, pem: str) -> PublicKey:
         """Keep the organisation's public key; `Invalid` if it is not an Ed25519 public key in PEM."""

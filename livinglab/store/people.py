@@ -1,10 +1,10 @@
-"""Tokens, keys, uploads and idempotency keys."""
+"""Tokens, members, keys, uploads and idempotency keys."""
 
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from livinglab.domain.access import Image, PublicKey, Token
+from livinglab.domain.access import Identity, Image, Member, PublicKey, Token
 from livinglab.domain.errors import Conflict
 from livinglab.store import tables as t
 from livinglab.store.base import Tables
@@ -29,6 +29,17 @@ class PeopleTables(Tables):
         if token.revoked_at is None:
             self.put(t.tokens, {"id": id_}, doc=token.model_copy(update={"revoked_at": at}).model_dump_json())
         return True
+
+    def put_member(self, member: Member) -> None:
+        key = {"issuer": member.identity.issuer, "subject": member.identity.subject}
+        self.put(t.members, key, organisation=member.organisation, doc=member.model_dump_json())
+
+    def member(self, identity: Identity) -> Member | None:
+        return self.one(Member, t.members, t.members.c.issuer == identity.issuer, t.members.c.subject == identity.subject)
+
+    def members(self) -> tuple[Member, ...]:
+        table = t.members
+        return self.many(Member, sa.select(table.c.doc).order_by(table.c.organisation, table.c.issuer, table.c.subject))
 
     def add_key(self, key: PublicKey) -> None:
         known = self.key(key.key_id)

@@ -41,6 +41,8 @@ def _at_least(column: str, least: int) -> sa.CheckConstraint:
 
 tokens = _table("tokens", sa.Column("id", _ID, primary_key=True), sa.Column("hash", sa.String(64), unique=True, nullable=False),
                 sa.Column("doc", _DOC, nullable=False))  # fmt: skip
+members = _table("members", sa.Column("issuer", sa.String(300), primary_key=True), sa.Column("subject", sa.String(255), primary_key=True),
+                 sa.Column("organisation", _NAME, nullable=False), sa.Column("doc", _DOC, nullable=False))  # fmt: skip
 keys = _table("keys", sa.Column("key_id", sa.String(64), primary_key=True), sa.Column("organisation", _NAME, nullable=False, index=True),
               sa.Column("doc", _DOC, nullable=False))  # fmt: skip
 images = _table("images", sa.Column("digest", _DIGEST, primary_key=True), sa.Column("doc", _DOC, nullable=False))

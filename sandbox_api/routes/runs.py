@@ -1,21 +1,17 @@
 """Runs: asking, following, stopping, reading."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
-import anyio
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from livinglab.bootstrap import Lab
-from livinglab.domain.access import Caller, Event
 from livinglab.domain.replay import Replay
 from livinglab.domain.run import Run
 from livinglab.domain.verdict import Measurement
 from livinglab.services.why import Why
 from sandbox_api import examples
-from sandbox_api.auth import TheCaller, TheLab
+from sandbox_api.auth import AskAgain, TheCaller, TheLab
+from sandbox_api.following import Follower
 from sandbox_api.schemas import (
     After,  # fmt: skip
     AttemptView,
@@ -36,9 +32,6 @@ from sandbox_api.schemas import (
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 LOG_PAGE = 256 << 10
-POLL_SECONDS = 0.2
-HEARTBEAT_SECONDS = 15
-_LAST = {"run-ended", "run-cancelled"}
 
 
 @router.post("", status_code=201, responses=examples.answers(examples.RUN, 201))
@@ -148,35 +141,10 @@ def get_log(lab: TheLab, caller: TheCaller, run: str, role: Annotated[str, Query
 
 
 @router.get("/{run}/events", response_class=StreamingResponse, responses=examples.answers(examples.EVENT, media_type="text/event-stream"))
-def follow_events(lab: TheLab, caller: TheCaller, run: str, request: Request, after: Annotated[int, Query(ge=0)] = 0,
+def follow_events(lab: TheLab, caller: TheCaller, again: AskAgain, run: str, request: Request, *, after: Annotated[int, Query(ge=0)] = 0,
                   last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:  # fmt: skip
-    """What happens, as server-sent events, from `Last-Event-ID` on. The stream ends with the run."""
+    """What happens, as server-sent events, from `Last-Event-ID` on, until the run's end; or until `access-ended`: the token holds no more."""
     lab.runs.get(caller, run)  # a 404 is answered before the stream begins
-    return StreamingResponse(_events(lab, caller, run, last_event_id or after, request), media_type="text/event-stream",
-                             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # fmt: skip
-
-
-async def _events(lab: Lab, caller: Caller, run: str, after: int, request: Request) -> AsyncIterator[bytes]:
-    silent = 0.0
-    while not await request.is_disconnected():
-        # First the state, then the events: a run that was over before its last events were read has no more to come.
-        found, _attempts = await run_sync(lab.runs.get, caller, run)
-        events = await run_sync(lab.runs.events, caller, run, after)
-        for event in events:
-            after = event.id
-            yield _sse(event)
-            if event.kind in _LAST:
-                return
-        if not events and found.state.final:
-            return
-        if not events:
-            await anyio.sleep(POLL_SECONDS)
-        silent = 0.0 if events else silent + POLL_SECONDS
-        if silent >= HEARTBEAT_SECONDS:
-            silent = 0.0
-            yield b": still here\n\n"
-
-
-def _sse(event: Event) -> bytes:
-    data = event.model_dump_json(include={"kind", "run", "attempt", "data", "at"})
-    return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n".encode()
+    follower = Follower(lab, caller, again, run, last_event_id or after)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(follower.events(request), media_type="text/event-stream", headers=headers)

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from livinglab.domain.access import Event, LedgerRow, PublicKey, Token
+from livinglab.domain.access import Event, Identity, LedgerRow, Member, PublicKey, Token
 from livinglab.domain.canonical import canonical, sha256
 from livinglab.domain.criteria import Criterion
 from livinglab.domain.pilot import Pilot, PilotManifest
@@ -26,6 +26,11 @@ def digest(*of: object) -> str:
 
 def token(n: int, **more: Any) -> Token:
     return Token(id=f"token-{n}", hash=f"{n:064x}", organisation="startup", roles={"tiny": Role.PARTICIPANT}, created_at=T0, **more)
+
+
+def member(n: int, **more: Any) -> Member:
+    identity = Identity(issuer="https://id.example", subject=f"s-{n}")
+    return Member(identity=identity, organisation="startup", roles={"tiny": Role.PARTICIPANT}, created_at=T0, **more)
 
 
 def key(n: int, organisation: str = "startup") -> PublicKey:

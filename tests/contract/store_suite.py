@@ -107,6 +107,17 @@ class StoreSuite(WithStore):
         with pytest.raises(Conflict), store.transaction() as tx:
             tx.add_token(r.token(1).model_copy(update={"id": "token-other"}))
 
+    def test_members(self, store: SqlStore) -> None:
+        revoked = r.member(2, revoked_at=r.at(5))
+        with store.transaction() as tx:
+            tx.put_member(r.member(2))
+            tx.put_member(r.member(1))
+            tx.put_member(revoked)
+        with store.transaction(read_only=True) as tx:
+            assert tx.members() == (r.member(1), revoked)
+            assert tx.member(revoked.identity) == revoked
+            assert tx.member(revoked.identity.model_copy(update={"issuer": "https://other.example"})) is None
+
     def test_a_key_belongs_to_one_organisation(self, store: SqlStore) -> None:
         with store.transaction() as tx:
             tx.add_key(r.key(1))

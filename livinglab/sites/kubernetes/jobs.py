@@ -12,7 +12,7 @@ from livinglab.sites.kubernetes.watching import Watched
 
 Json = dict[str, Any]
 Known = tuple[Json, list[Json]]
-"""A Job, and its pods: the oldest first, and none that was deleted before anything of it began."""
+"""A Job, and its pods: the oldest first, and none that was deleted before anything of it began, or is an earlier Job's of that name."""
 
 _ENDS = 30.0
 """Seconds that a deletion waits for the cluster: a node that is lost says nothing for longer."""
@@ -31,7 +31,7 @@ class Jobs:
     def known(self, names: Collection[str]) -> dict[str, Known]:
         """Those of these names that are there."""
         jobs, pods = self._jobs.look(names), self._pods.look(names)
-        return {name: (job, _in_order(pods.get(name, ()))) for name, (job, *_) in jobs.items()}
+        return {name: (job, _in_order(job, pods.get(name, ()))) for name, (job, *_) in jobs.items()}
 
     def all(self) -> dict[str, Json]:
         """Every Job of the lab's, by its name."""
@@ -126,6 +126,11 @@ def _is_at_a_node(pod: Json) -> bool:
     return bool(pod["spec"].get("nodeName")) and not observing.is_over(pod)
 
 
-def _in_order(pods: Collection[Json]) -> list[Json]:
-    counting = [pod for pod in pods if observing.counts(pod)]
+def _in_order(job: Json, pods: Collection[Json]) -> list[Json]:
+    counting = [pod for pod in pods if observing.counts(pod) and _owns(job, pod)]
     return sorted(counting, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+
+
+def _owns(job: Json, pod: Json) -> bool:
+    """Names come again, and the pods of a Job that was deleted may linger: a uid never does."""
+    return any(owner["uid"] == job["metadata"]["uid"] for owner in pod["metadata"].get("ownerReferences", ()))

@@ -168,22 +168,28 @@ def fault_of(job: Json, pods: Sequence[Json]) -> str | None:
     """Why the pod's end was the cluster's doing; None where it has not ended so."""
     if is_given_up(job):
         return str(job["metadata"]["annotations"][ANNOTATION_FAULT])
-    if not pods or told_ends(job):
+    told = set(told_ends(job).values())
+    if not pods or told - {"wall_seconds"}:
         return None
     if len(pods) > 1:
         return (
             f"the cluster began its pod again ({pods[0]['status'].get('reason') or 'the first was deleted'}), so it is not believed that it ran once."
         )
-    return _taken_away(pods[0])
+    return _taken_away(pods[0], was_told=bool(told))
 
 
-def _taken_away(pod: Json) -> str | None:
+def _taken_away(pod: Json, *, was_told: bool) -> str | None:
+    """`was_told`: its node was told that it had its time; what was never heard of that node again may have been lost long before."""
     status, node = pod["status"], pod["spec"].get("nodeName", "(none)")
     reason, said = str(status.get("reason", "")), str(status.get("message", "")).strip()
     if reason == "Evicted":
         return None if _OVER.search(said) else f"node {node} evicted it: {said}"
     if reason == "DeadlineExceeded":
-        return None if _had_its_time(pod) else f"node {node} ended it by its deadline before its containers had their time: they began too late."
+        return (
+            None
+            if was_told or _had_its_time(pod)
+            else f"node {node} ended it by its deadline before its containers had their time: they began too late."
+        )
     if reason in _PREEMPTED:
         return f"it was preempted on node {node}: {said or 'others have a higher priority'}"
     if reason in _NODE_LOST:

@@ -167,8 +167,10 @@ class Watched:
 
     def _drop(self, item: Json) -> None:
         job = self._job_of(item)
-        rest = self._objects.get(job, {})
-        rest.pop(item["metadata"]["name"], None)
+        rest, name = self._objects.get(job, {}), item["metadata"]["name"]
+        if name in rest and rest[name]["metadata"].get("uid") != item["metadata"].get("uid"):
+            return  # another one of that name is there by now
+        rest.pop(name, None)
         if not rest:
             self._objects.pop(job, None)
         self._note(job)

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from livinglab.bootstrap import Lab
 from livinglab.domain.errors import LivingLabError
+from sandbox_api import following
 from sandbox_api.errors import STATUS
 
 
@@ -253,25 +254,31 @@ def test_events_are_streamed_and_resumed(plan: dict[str, Any], startup: Any, aut
     assert "run-cancelled" in resumed
 
 
+class Listening:
+    async def is_disconnected(self) -> bool:
+        return False
+
+
+async def heard(follower: following.Follower, count: int) -> list[bytes]:
+    """So many messages of a stream, or all, if it ends before."""
+    stream = follower.events(cast("Any", Listening()))
+    messages: list[bytes] = []
+    async for message in stream:
+        messages.append(message)
+        if len(messages) == count:
+            break
+    return messages
+
+
 def test_a_stream_without_news_shows_that_it_lives(
     lab: Lab, plan: dict[str, Any], startup: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sandbox_api.routes import runs
-
-    monkeypatch.setattr(runs, "HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.3)
     agree(plan, startup, authority)
     run = request_run(startup, plan)["id"]
     caller = lab.access.authenticate(startup.headers["Authorization"].removeprefix("Bearer "))
 
-    class Listening:
-        async def is_disconnected(self) -> bool:
-            return False
-
-    async def two() -> list[bytes]:
-        stream = runs._events(lab, caller, run, 0, cast("Any", Listening()))
-        return [await anext(stream), await anext(stream)]
-
-    event, beat = asyncio.run(two())
+    event, beat = asyncio.run(heard(following.Follower(lab, caller, lambda: caller, run, 0), 2))
     assert b"event: run-queued" in event
     assert beat == b": still here\n\n"
 

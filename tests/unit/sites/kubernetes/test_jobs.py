@@ -81,3 +81,21 @@ def test_a_job_is_stopped_where_it_is(server: Server, jobs: Jobs, pods: list[Jso
     assert list(paths(server)) == changed
     assert server.sent[0]["metadata"]["annotations"] == {"livinglab/ended": '{"job": "cancelled"}'}
     assert server.sent[1]["spec"] in ({"activeDeadlineSeconds": 1}, {"parallelism": 0})
+
+
+def test_pods_of_an_earlier_job_of_the_same_name_are_not_its_own(server: Server, jobs: Jobs) -> None:
+    def one_pod(name: str, owner: str) -> Json:
+        owners = [{"kind": "Job", "name": "a", "uid": owner}] if owner else []
+        metadata = {"name": name, "labels": {"job-name": "a"}, "creationTimestamp": "2030-01-01T00:00:00Z", "ownerReferences": owners}
+        return {"metadata": {**metadata, "resourceVersion": "1"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}
+
+    def answer(_method: str, path: str, _token: str) -> Answer:
+        if "watch=" in path:
+            return 200, b""
+        job = {"metadata": {"name": "a", "uid": "new", "resourceVersion": "1"}, "spec": {}, "status": {}}
+        items = [job] if "/jobs" in path else [one_pod("p-old", "old"), one_pod("p-new", "new"), one_pod("p-none", "")]
+        return 200, json.dumps({"metadata": {"resourceVersion": "1"}, "items": items}).encode()
+
+    server.answer = answer
+    _, pods = jobs.known(["a"])["a"]
+    assert [found["metadata"]["name"] for found in pods] == ["p-new"]

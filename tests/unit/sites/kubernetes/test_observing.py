@@ -115,6 +115,22 @@ def test_what_is_the_clusters_doing_is_told(documents: list[dict[str, Any]], sen
     assert observing.fault_of(job({"job": "cancelled"}), documents) is None  # the lab's own
 
 
+@pytest.mark.parametrize(("documents", "told", "sentence"), [
+    ([a_pod(states={"pilot": RUNS}, deleted=True)], {"pilot": "wall_seconds"}, "was deleted at the cluster"),
+    ([a_pod(states={"pilot": RUNS}), a_pod()], {"pilot": "wall_seconds"}, "began its pod again"),
+    ([a_pod("Failed", {"pilot": over(128, "StartError")})], {"pilot": "wall_seconds"}, "could not start"),
+    ([a_pod("Failed", {"pilot": over(137, "Error")}, reason="DeadlineExceeded")], {"pilot": "wall_seconds"}, None),
+    ([a_pod(states={"pilot": RUNS}, deleted=True)], {"pilot": "log_bytes"}, None),
+    ([a_pod(states={"pilot": RUNS}, deleted=True)], {"job": "cancelled"}, None),
+])  # fmt: skip
+def test_what_was_told_that_its_time_is_over_must_be_seen_to_end_so(
+    documents: list[dict[str, Any]], told: dict[str, str], sentence: str | None
+) -> None:
+    """A node that is lost says nothing: how long the pilot ran on it nobody knows."""
+    found = observing.fault_of(job(told), documents)
+    assert found is None if sentence is None else sentence in (found or "")
+
+
 def test_who_is_left_alone_is_ended_once_what_it_wrote_was_brought_away() -> None:
     document = a_pod(states={"pilot": RUNS, "drive": over(), COLLECTOR: RUNS}, spec=PAIR)
     assert observing.passed_limit(PAIR, document, KEY, 1) is None
