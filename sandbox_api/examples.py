@@ -129,3 +129,9 @@ def takes_any_of(contents: Json) -> dict[str, Any]:
 def takes(media_type: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
     """FastAPI's `openapi_extra` for a body that is read byte for byte."""
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema, "example": example}}}}
+
+
+ME = {"organisation": "acme", "roles": {"medicine": "participant"}, "identity": "https://id.example#248289761001"}
+PROTECTED_RESOURCE = {"resource": "https://lab.example/api", "authorization_servers": ["https://id.example"],
+                      "scopes_supported": ["openid", "offline_access"], "bearer_methods_supported": ["header"],
+                      "livinglab_client": "livinglab-cli"}  # fmt: skip

@@ -13,7 +13,7 @@ from livinglab.domain.documents import MediaType, RequiredDocument
 from livinglab.domain.model import Moment
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Attempt, Failure, JobRole, Run, RunState, Step
-from livinglab.domain.sandbox import Release
+from livinglab.domain.sandbox import Release, Role
 from livinglab.domain.site import Offer, SiteKind, SiteRecord, SiteState, Window
 from livinglab.domain.verdict import SetVerdict, Verdict
 from sandbox_api import examples
@@ -243,6 +243,16 @@ class EntryView(BaseModel):
     digest: Digest
     entry: str
     body: str
+
+
+class Me(BaseModel):
+    """As whom the lab knows a caller."""
+
+    organisation: str
+    roles: dict[str, Role]
+    """By sandbox; `*` is every one."""
+    identity: str
+    """The token's id; of a member, the issuer and the subject."""
 
 
 class ProtectedResource(BaseModel):

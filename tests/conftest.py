@@ -1,7 +1,7 @@
 """What every test may rely on: required services, a clean environment, seeded examples.
 
-`--require browser,docker,dockerd,gvisor,kubernetes,postgres,slurm,prefect,mlflow`: a test that is marked with one of these skips, with the reason,
-where the service is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
+`--require browser,docker,dockerd,gvisor,identity,kubernetes,postgres,slurm,prefect,mlflow`: a test that is marked with one of these skips, with
+the reason, where the service is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 from tests.fixtures.available import SERVICES, why_missing
 
 pytest.register_assert_rewrite("tests.hostile")
-pytest_plugins = [f"tests.fixtures.{name}" for name in ("browser", "engine", "kubernetes", "postgres", "servers", "slurm")]
+pytest_plugins = [f"tests.fixtures.{name}" for name in ("browser", "engine", "servers", "identity", "kubernetes", "postgres", "slurm")]
 
 HOME = pytest.StashKey[Path]()
 REQUIRED = pytest.StashKey[frozenset[str]]()

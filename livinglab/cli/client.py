@@ -150,20 +150,36 @@ def _access_ended(document: dict[str, Any]) -> LivingLabError:
     return kind(f"the stream has ended: {document['detail']}")
 
 
-def connect(api: str | None = None, token: str | None = None) -> Client:
-    """A client of `api` with `token` (both by default from the environment)."""
-    token = token or os.environ.get("LIVINGLAB_TOKEN")
-    if not token:
-        msg = "a token is needed: --token, or LIVINGLAB_TOKEN."
-        raise Unauthenticated(msg, hint="The operator issues one: livinglab token issue.")
-    if not (token.isascii() and token.isprintable()):
-        msg = "the token has characters that no token has: it is not the one that was issued, or not all of it."
-        raise Unauthenticated(msg)
+def base_of(api: str | None = None) -> str:
+    """The API's address: the one that was given, or the environment's."""
     base = api or os.environ.get("LIVINGLAB_API") or DEFAULT_API
     if not base.startswith(("http://", "https://")):
         msg = f"{base!r} is not the address of an API."
         raise Invalid(msg, hint=_WHERE)
+    return base.rstrip("/")
+
+
+def connect(api: str | None = None, token: str | None = None) -> Client:
+    """A client of `api` with `token` (both by default from the environment), or as whoever is logged in there."""
+    from livinglab.cli import logins
+
+    base, token = base_of(api), token or os.environ.get("LIVINGLAB_TOKEN")
+    if not token:
+        if not logins.is_logged_in(base):
+            msg = "a token is needed: --token, or LIVINGLAB_TOKEN; or a login."
+            raise Unauthenticated(
+                msg, hint="The operator issues a token (livinglab token issue); where the lab has an identity provider: livinglab login."
+            )
+        return connect_with(base, logins.LoginAuth(base))
+    if not (token.isascii() and token.isprintable()):
+        msg = "the token has characters that no token has: it is not the one that was issued, or not all of it."
+        raise Unauthenticated(msg)
     return Client(httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False))
+
+
+def connect_with(base: str, auth: httpx.Auth | None = None) -> Client:
+    """A client that is let in by `auth`; None: as nobody."""
+    return Client(httpx.Client(base_url=base, auth=auth, timeout=30, trust_env=False))
 
 
 def remote(function: Callable[..., Any]) -> Callable[..., Any]:

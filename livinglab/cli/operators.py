@@ -9,7 +9,7 @@ import click
 
 from livinglab.cli import echo_json
 from livinglab.cli.client import as_json
-from livinglab.domain.sandbox import Role
+from livinglab.cli.roles import granted, roles_option
 
 
 @click.group()
@@ -19,23 +19,14 @@ def token() -> None:
 
 @token.command()
 @click.argument("organisation")
-@click.option("--role", "roles", multiple=True, required=True, help="SANDBOX=ROLE; may be given more than once. Roles: " + ", ".join(Role) + ".")
+@roles_option
 @click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="How long it holds.")
 @click.option("--label", default="")
 def issue(organisation: str, roles: tuple[str, ...], days: int, label: str) -> None:
     """Issue a token. It is printed once, and kept nowhere."""
     from livinglab.bootstrap import open_lab
-    from livinglab.domain.errors import unknown_name
 
-    granted: dict[str, Role] = {}
-    for pair in roles:
-        sandbox, _, role = pair.rpartition("=")
-        if not sandbox:
-            raise click.BadParameter(f"{pair!r} names no sandbox; expected SANDBOX=ROLE (a sandbox's id, or * for all).", param_hint="--role")
-        if role not in list(Role):
-            raise unknown_name("role", role, list(Role), where="--role")
-        granted[sandbox] = Role(role)
-    _token, secret = open_lab().access.issue_token(organisation, granted, label=label, lifetime=timedelta(days=days))
+    _token, secret = open_lab().access.issue_token(organisation, granted(roles), label=label, lifetime=timedelta(days=days))
     click.echo(secret)
 
 

@@ -38,7 +38,7 @@ def document(client: TestClient) -> dict[str, Any]:
 def test_every_address_is_described_with_its_problems(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     named = dict(operations(document))
-    assert len(named) == len(ROUTES) + 2  # health, and how to come in
+    assert len(named) == len(ROUTES) + 3  # health, how to come in, and as whom
     for name, operation in named.items():
         assert operation["description"], name
         assert "application/problem+json" in operation["responses"]["4XX"]["content"], name

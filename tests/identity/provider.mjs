@@ -13,6 +13,7 @@ const provider = new Provider(`http://127.0.0.1:${told.port}`, {
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: true },
+    revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: (_context, resource) => ({
