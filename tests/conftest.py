@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ |= {
         "DO_NOT_TRACK": "1",
         "LIVINGLAB_HOME": str(config.stash[HOME] / "lab"),
+        "LIVINGLAB_LOGINS": str(config.stash[HOME] / "logins.json"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PREFECT_HOME": str(config.stash[HOME] / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

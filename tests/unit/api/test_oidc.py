@@ -173,7 +173,7 @@ def test_where_the_provider_calls_its_access_tokens_as_id_tokens_are_called_thes
 @pytest.mark.parametrize("entry", [
     jwk(EC_KEY, "one", use="enc"), jwk(SMALL_RSA, "one"), {"kty": "oct", "k": "c2VjcmV0", "kid": "one"}, {"kty": "EC", "kid": "one"}, "key", {}, None,
     {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "one"}, {"kty": "EC", "crv": "P-256", "x": "!", "y": "!", "kid": "one"},
-], ids=str)  # fmt: skip
+], ids=["for encryption", "too small", "shared", "no curve", "text", "empty", "null", "no modulus", "no point"])  # fmt: skip
 def test_a_key_that_is_of_no_use_is_passed_over(far: Far, entry: object) -> None:
     far.keys = [entry, jwk(OTHER_KEY, "two")]
     provider = provider_of(far)
