@@ -1,7 +1,7 @@
 """The only place that chooses implementations. Each door asks for what it needs, and only that is imported and opened."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -236,7 +236,7 @@ def _slurm_control(shell: "Shell", slurm: "SlurmSettings") -> "Control":
     return CommandControl(shell, slurm)
 
 
-def check_site(lab: Lab, name: str, progress: "Callable[[str], None]") -> "SiteReport":
+def check_site(lab: Lab, name: str, progress: "Callable[[str], None]", patience: timedelta = timedelta(minutes=10)) -> "SiteReport":
     """Is the site of that name fit for pilots, under a profile that accepts the witnesses that it needs?"""
     import secrets
     import tempfile
@@ -255,7 +255,8 @@ def check_site(lab: Lab, name: str, progress: "Callable[[str], None]") -> "SiteR
         image = ingest(archive, lab.artifacts).digest
     profile = IsolationProfile(witnesses=record.offer.witnesses)
     gpus = min(1, record.offer.gpus)
-    return SiteCheck(site=site, image=image, attest=attest, profile=profile, gpus=gpus).check(secrets.token_hex(16), progress)
+    check = SiteCheck(site=site, image=image, attest=attest, profile=profile, gpus=gpus, patience=patience)
+    return check.check(secrets.token_hex(16), progress)
 
 
 # --- what a worker opens ----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Sites: what operators register, and how they take one out of service and back."""
 
 import getpass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,13 +84,14 @@ def _window(window: "Window") -> str:
 
 @site.command()
 @name_argument
+@click.option("--patience", type=click.IntRange(1), default=600, show_default=True, help="Seconds to wait for the containers.")
 @as_json
-def check(name: str, *, as_json: bool) -> None:
+def check(name: str, patience: int, *, as_json: bool) -> None:
     """Ask a site how it is set up, and send containers that see for themselves. Fails unless pilots may run there."""
     from livinglab.bootstrap import check_site, open_lab
     from livinglab.cli import FAILED
 
-    report = check_site(open_lab(), name, lambda said: click.echo(f"… {said}", err=True))
+    report = check_site(open_lab(), name, lambda said: click.echo(f"… {said}", err=True), timedelta(seconds=patience))
     if as_json:
         echo_json(report.model_dump(mode="json") | {"fit": report.fit})
     else:

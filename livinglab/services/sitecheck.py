@@ -111,7 +111,7 @@ class SiteCheck:
                 progress(f"the site says {said}")
                 told = said
             self.site.wait(keys, _WAIT)
-        msg = f"the containers have not ended within {self.patience}. {told}"
+        msg = f"the containers have not ended within {self.patience.total_seconds():g} s. {told}".strip()
         raise PlatformFault(msg)
 
     def _probe(self, spec: JobSpec, key: JobKey) -> Probe:

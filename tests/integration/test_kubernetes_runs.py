@@ -1,15 +1,19 @@
 """Runs on a registered Kubernetes cluster, from a request to a dossier that a stranger can check: the same lab, another site."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from livinglab.bootstrap import check_site
-from livinglab.domain.run import Cause, RunState
+from livinglab.domain.run import Cause, JobKey, RunState
 from livinglab.sites.kubernetes.config import KubernetesSettings
+from livinglab.sites.kubernetes.manifests import COLLECTOR
+from livinglab.sites.staging import ROLES
 from tests.fixtures.cluster import ACCEPTED, changed
-from tests.labs import ROOT, TINY, Parties, manifest, pilots_archive
+from tests.labs import ROOT, TINY, Parties, assert_a_kill_changes_nothing, manifest, pilots_archive
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker]  # the images are built by an engine
 
@@ -45,6 +49,22 @@ def test_a_pilot_that_fails_is_told_from_a_site_that_does(parties: Parties) -> N
     assert run.state is RunState.FAILED
     assert run.failure
     assert (run.failure.cause, run.failure.code) == (Cause.PILOT, "exit-code")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["images:ensured", "stage:pushed", "execute:intent", "execute:submitted", "execute:handle", "execute:done",
+                                   "collect:stored", "decode:submitted", "measure:submitted", "release:released"])  # fmt: skip
+def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Parties, place: str, tmp_path: Path) -> None:
+    """As on an engine, at the places where the cluster knows more than the database; what was started, its nodes have told."""
+    site: Any = parties.supervisor().engine.site
+
+    def starts(attempt: str, _since: float) -> Counter[str]:
+        names = {site.layout.job(key): str(key) for key in (JobKey(attempt=attempt, role=role) for role in ROLES)}
+        told = site._api.get(f"/api/v1/namespaces/{site.settings.namespace}/events", fieldSelector="reason=Started", limit=5_000)["items"]
+        about = [event["involvedObject"] for event in told if event["involvedObject"].get("fieldPath") != f"spec.containers{{{COLLECTOR}}}"]
+        return Counter(names[job] for job in (pod["name"].rpartition("-")[0] for pod in about) if job in names)
+
+    assert_a_kill_changes_nothing(parties, parties.plan(), place, ("pilot", "decode", "measure"), tmp_path / "dossier.zip", starts)
 
 
 def test_an_interactive_pilot_and_its_driver_are_one_pod(kubernetes_lab: KubernetesSettings, tmp_path: Path) -> None:

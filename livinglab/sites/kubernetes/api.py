@@ -118,7 +118,7 @@ class Api:
                 response = self._send(method, path, query, body, read)
             try:
                 if response.status >= 400:  # noqa: PLR2004 - HTTP
-                    raise _refused(response.status, _message(response.data), path)
+                    raise _refused(response.status, message(response.data), path)
                 yield response
             finally:
                 response.close() if "watch" in query else response.release_conn()
@@ -150,7 +150,8 @@ def translated(what: str) -> Iterator[None]:
         raise Unreachable(msg) from error
 
 
-def _message(data: bytes) -> str:
+def message(data: bytes) -> str:
+    """What an API server's answer says, in its own words."""
     try:
         return str(json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):

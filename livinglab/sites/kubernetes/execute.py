@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from livinglab.domain.errors import PlatformFault, Unreachable
-from livinglab.sites.kubernetes.api import Api, translated
+from livinglab.sites.kubernetes.api import Api, message, translated
 from livinglab.sites.shell import TIMEOUT, Failed
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ class PodShell:
             return WSClient(client.configuration, get_websocket_url(client.configuration.host + path, query),
                             {name.lower(): value for name, value in headers.items()}, capture_all=False, binary=True)  # fmt: skip
         except WebSocketException as error:
-            msg = f"nothing can be run in {self.where}: {str(error)[:300]}"
+            # Whatever the reason, nothing is known: a pod that is not there says nothing of what was asked for in it.
+            said = message(getattr(error, "resp_body", None) or b"").strip() or str(error).partition(" -+-+-")[0]
+            msg = f"nothing can be run in {self.where}: {said[:300]}"
             raise Unreachable(msg) from error
 
     def _send(self, socket: "WSClient", stdin: bytes | BinaryIO, size: int, said: "_Said", end: float) -> None:

@@ -62,7 +62,11 @@ class RegistryImages:
         import httpx
 
         own, password = self._registry, self._registry.password
-        auth = (own.user, password.read_text().strip()) if own.user and password else None
+        try:
+            auth = (own.user, password.read_text().strip()) if own.user and password else None
+        except OSError as error:
+            msg = f"the registry's password cannot be read from {password}: {error.strerror}."
+            raise PlatformFault(msg) from error
         verify = ssl.create_default_context(cafile=str(own.ca)) if own.ca else True
         try:
             with httpx.Client(base_url=own.url, auth=auth, verify=verify, trust_env=False, timeout=_TIMEOUT) as client:
