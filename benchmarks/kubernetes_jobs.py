@@ -54,7 +54,7 @@ class Bare:
 
     def run(self, number: int, *, whole: bool) -> float:
         """`whole`: with as many containers and volumes as the lab's pod has; else the container alone."""
-        name, limits, small = f"bare-{whole}-{number}".lower(), {"memory": "128Mi", "cpu": "500m"}, {"memory": "64Mi", "cpu": "100m"}
+        name, limits, small = f"bare-{whole}-{number}".lower(), {"memory": "128Mi", "cpu": "500m"}, {"memory": "64Mi", "cpu": "300m"}
         container = {"name": "main", "image": self.image, "command": list(HELLO), "resources": {"limits": limits, "requests": limits}}
         other = {"name": "other", "image": self.tools, "command": ["/bin/true"], "resources": {"limits": small, "requests": small}}
         pod = {"containers": [container], "restartPolicy": "Never", "runtimeClassName": "no-network", "automountServiceAccountToken": False,

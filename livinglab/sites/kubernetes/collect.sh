@@ -12,27 +12,33 @@ set -u
 export LC_ALL=C PATH=/usr/local/bin:/usr/bin:/bin
 umask 022
 rm -f /job/launcher # the containers have it; a pod that the cluster begins once more finds none, and begins nothing
-grace="$1" steps=0 waiting=()
+grace="$1" left=() alone=()
 shift
-exec 8<> <(:) # it never says anything: whoever reads it waits
 for each; do
-    cat "/job/${each%%=*}.begin" >/dev/null 2>&1 8>&- &
-    waiting+=("$!")
+    cat "/job/${each%%=*}.begin" >/dev/null 2>&1 &
+    left+=("$!")
 done
-until [ -e /job/collect ] || [ "${#waiting[@]}" = 0 ] || [ "$steps" -gt "$((grace * 50))" ]; do
-    read -rt 0.02 -u 8
-    left=()
-    for pid in "${waiting[@]}"; do if kill -0 "$pid" 2>/dev/null; then left+=("$pid"); fi; done
-    waiting=("${left[@]}")
-    if [ "${#waiting[@]}" -lt "$#" ]; then steps="$((steps + 1))"; fi
+until [ -e /job/collect ]; do sleep 0.5; done & # nothing else here takes time of the processor while it waits
+told="$!"
+while [ "${#left[@]}" != 0 ]; do
+    wait -n "${left[@]}" "${alone[@]}" "$told" 2>/dev/null
+    still=()
+    for pid in "${left[@]}"; do if kill -0 "$pid" 2>/dev/null; then still+=("$pid"); fi; done
+    left=("${still[@]}")
+    if ! kill -0 "$told" 2>/dev/null || { [ "${#alone[@]}" != 0 ] && ! kill -0 "${alone[0]}" 2>/dev/null; }; then break; fi
+    if [ "${#left[@]}" -lt "$#" ] && [ "${#alone[@]}" = 0 ]; then
+        sleep "$grace" &
+        alone=("$!")
+    fi
 done
 code=0 full=1 odd="$((1 << $#))"
 for each; do
     role="${each%%=*}" bytes="${each#*=}"
     if [ "$bytes" != 0 ]; then
         if [ "$(stat -f -c %a "/out/$role")" = 0 ]; then code="$((code | full))"; fi
-        chmod -R u+rwX "/out/$role" 2>/dev/null # whoever wrote it has this script's user, and may have closed it; links are not followed
-        if [ -n "$(find "/out/$role" -type s -print -quit)" ]; then code="$((code | odd))"; fi
+        # Whoever wrote it has this script's user, and may have closed it. Links are not followed.
+        sockets="$(find "/out/$role" -type s -printf s -quit -o -type d ! -perm -u=rwx -exec chmod u+rwx {} \; -o -type f ! -perm -u=r -exec chmod u+r {} \;)"
+        if [ -n "$sockets" ]; then code="$((code | odd))"; fi
         tar -C "/out/$role" --create --format=pax --hard-dereference --file=- . 2>/dev/null | head -c "$bytes" >"/job/left/$role.new" &&
             mv "/job/left/$role.new" "/job/left/$role.tar"
     fi

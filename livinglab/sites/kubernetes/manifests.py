@@ -31,7 +31,8 @@ BEGIN = "/.livinglab/begin"
 """Where a container has the pipe that the lab's own container reads: the one's command begins once the other is there, which sees the one's end."""
 SPARE_SECONDS = 120
 """A pod's own deadline is so much later than a container's time allows, for a lab that does not look."""
-_COLLECTOR = {"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
+_COLLECTOR = {"cpu": "300m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
+"""It waits nearly all of its time, but with less it is stopped for most of each 100 ms in which it works, and that is a run's time twice."""
 
 
 NEWER: dict[str, Any] = {
