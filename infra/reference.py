@@ -19,6 +19,7 @@ from livinglab.domain.tasks import Column, TaskFamily
 from livinglab.services.sites import SiteFile
 from livinglab.settings import Settings
 from livinglab.sites.slurm.config import LocalAccess, RestAccess, SlurmSettings, SshAccess
+from sandbox_api.rights import CALLERS, MEANING, RIGHTS
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path("docs/reference")
@@ -94,6 +95,7 @@ def lab_pages() -> dict[str, str]:
     """File name → text, of what the lab itself defines."""
     settings = "# Settings\n\nRead from the environment with the prefix `LIVINGLAB_`.\n\n" + table(Settings).replace(str(Path.home()), "~")
     return {
+        "access.md": rights(),
         "settings.md": settings,
         "manifest.md": "# `pilot.yaml`\n\n" + table(PilotManifest) + "\n## Resources\n\n" + table(Resources),
         "sandbox.md": "# `sandbox.yaml`\n\n"
@@ -109,6 +111,20 @@ def lab_pages() -> dict[str, str]:
         "site.md": "# A site's file\n\n" + table(SiteFile) + "".join(f"\n## {title}\n\n{table(part)}" for title, part in SITE.items()),
         **{f"task-{name}.md": family(task) for name, task in FAMILIES.items()},
     }
+
+
+def rights() -> str:
+    """Who may do what, as a table."""
+    lines = [
+        "# Who may do what",
+        "",
+        "Each cell is executed by a test (`tests/unit/api/test_rights.py`). What is told of a run that may be seen at all, its",
+    ]
+    lines += ["sandbox's disclosure says, channel by channel; here as in the tests' sandbox.", ""]
+    lines += [f"- **{name}**: {who}" for name, who in CALLERS.items()]
+    lines += ["", *(f"- `{mark}` {what}" for mark, what in MEANING.items()), "", f"| | {' | '.join(CALLERS)} |", "|---" * (len(CALLERS) + 1) + "|"]
+    lines += [f"| `{address}` | " + " | ".join(f"`{mark}`" for mark in row) + " |" for address, row in RIGHTS.items()]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:

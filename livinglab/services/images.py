@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livinglab.domain.access import Caller, Image
+from livinglab.domain.errors import Forbidden
+from livinglab.domain.sandbox import Role
 from livinglab.ports import Artifacts, Store
 
 
@@ -21,8 +23,12 @@ class Images:
         """Take an archive in as it streams. The same archive twice is once; whether another organisation has it is not told.
 
         Raises:
+            Forbidden: whoever asks brings neither pilots nor harnesses anywhere; nothing of what they send is read.
             TooLarge: more than the limit. Invalid: not an image archive that the lab takes.
         """
+        if not {Role.PARTICIPANT, Role.AUTHORITY} & set(caller.roles.values()):
+            msg = f"images are brought by participants and authorities; {caller.organisation} is neither in any sandbox."
+            raise Forbidden(msg)
         with self.artifacts.scratch(chunks, limit=self.limit) as archive:
             image = self.ingest(archive, self.artifacts)
         with self.store.transaction() as tx:

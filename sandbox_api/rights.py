@@ -1,0 +1,66 @@
+"""Who may do what at which address: written down once, executed cell by cell by the tests, shown in the reference."""
+
+CALLERS = {
+    "owner": "a participant, of the organisation that brought the pilot",
+    "rival": "a participant of another organisation in the same sandbox",
+    "authority": "the authority of the sandbox",
+    "reviewer": "a reviewer in the sandbox",
+    "operator": "an operator, of every sandbox",
+    "auditor": "an auditor, of every sandbox",
+    "elsewhere": "the authority of another sandbox",
+    "stranger": "an organisation without any role",
+    "nobody": "without a token",
+}
+"""In the order of a row's letters."""
+
+MEANING = {
+    "y": "done, or refused for what the thing is at the moment",
+    "o": "answered with what is the caller's own",
+    "f": "forbidden (403)",
+    "-": "not there (404), to the letter as what never was",
+    "!": "a token is needed (401)",
+}
+
+RIGHTS = {
+    "POST /v1/sandboxes": "ffyfffff!",
+    "GET /v1/sandboxes": "yyyyyyyy!",
+    "GET /v1/sandboxes/{sandbox}": "yyyyyyyy!",
+    "POST /v1/images": "yyyfffyf!",
+    "PUT /v1/keys": "yyyyyyyy!",
+    "GET /v1/keys": "yyyyyyyy!",
+    "POST /v1/pilots": "yyffffff!",
+    "GET /v1/pilots": "yoyyyyoo!",
+    "GET /v1/pilots/{pilot}": "y-yyyy--!",
+    "GET /.well-known/oauth-protected-resource": "yyyyyyyyy",
+    "GET /v1/me": "yyyyyyyy!",
+    "PUT /v1/pilots/{pilot}/documents/{name}": "y-ffff--!",
+    "GET /v1/pilots/{pilot}/documents": "y-yyyy--!",
+    "GET /v1/pilots/{pilot}/documents/{name}": "y-yyfy--!",
+    "POST /v1/plans": "y-yfff--!",
+    "GET /v1/plans": "yoyyyyoo!",
+    "GET /v1/plans/{plan}": "y-yyyy--!",
+    "GET /v1/plans/{plan}/body": "y-yyyy--!",
+    "POST /v1/plans/{plan}/signatures": "y-yfff--!",
+    "POST /v1/plans/{plan}/state": "f-yfff--!",
+    "GET /v1/plans/{plan}/evidence": "y-yyyy--!",
+    "GET /v1/plans/{plan}/dossier": "y-yyyy--!",
+    "POST /v1/runs": "y-yfff--!",
+    "GET /v1/runs": "yoyyyyoo!",
+    "GET /v1/runs/{run}": "y-yyyy--!",
+    "GET /v1/runs/{run}/attempts": "y-yyyy--!",
+    "GET /v1/runs/{run}/steps": "y-yyyy--!",
+    "POST /v1/runs/{run}/cancel": "y-yfyf--!",
+    "POST /v1/runs/{run}/hold": "y-yfyf--!",
+    "POST /v1/runs/{run}/release": "y-yfyf--!",
+    "POST /v1/runs/{run}/priority": "f-yfyf--!",
+    "GET /v1/runs/{run}/why": "y-yyyy--!",
+    "GET /v1/runs/{run}/verdict": "y-yyyy--!",
+    "GET /v1/runs/{run}/measurements": "f-yyfy--!",
+    "GET /v1/runs/{run}/usage": "f-yfyf--!",
+    "GET /v1/runs/{run}/replay": "f-yyfy--!",
+    "GET /v1/runs/{run}/documents": "y-yyyy--!",
+    "GET /v1/runs/{run}/logs": "y-yfff--!",
+    "GET /v1/runs/{run}/events": "y-yyyy--!",
+    "GET /v1/sites": "yyyyyyyy!",
+}
+"""By address, one letter for each of `CALLERS`. What is seen of a run there, its sandbox's disclosure says; here as in the tests' sandbox."""
