@@ -37,6 +37,8 @@ COMMANDS = {
     "member": ("members", "Let in whom the identity provider knows."),
     "token": ("operators", "Issue, list and revoke tokens."),
     "site": ("sites", "Register sites, drain them, announce maintenance."),
+    "doctor": ("doctor", "Say what is missing on this machine, and how to mend it."),
+    "completion": ("completion", "Make a shell complete commands and options."),
     "serve": ("operators", "Run the API."),
     "worker": ("operators", "Carry the runs of a site."),
 }
@@ -94,7 +96,7 @@ def group() -> None:
 def main(args: list[str] | None = None) -> None:
     """The entry point. Errors are sentences; exit codes are 0 (well), 1 (not), 2 (misused), 75 (try again later)."""
     try:
-        group.main(args, standalone_mode=False)
+        group.main(args, prog_name="livinglab", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

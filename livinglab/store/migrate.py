@@ -23,6 +23,13 @@ def configuration(scripts: Path = _HERE) -> Config:
     return config
 
 
+def revisions(engine: sa.Engine, scripts: Path = _HERE) -> tuple[str | None, str | None]:
+    """The one that a database is at, and the newest."""
+    with engine.connect().execution_options(read_only=True) as connection, connection.begin():
+        present = MigrationContext.configure(connection).get_current_revision()
+    return present, ScriptDirectory.from_config(configuration(scripts)).get_current_head()
+
+
 def upgrade(engine: sa.Engine, scripts: Path = _HERE) -> None:
     """Run what is missing, all of it or nothing. Two processes that start at once take turns: the transaction holds the writers' lock.
 
@@ -32,9 +39,7 @@ def upgrade(engine: sa.Engine, scripts: Path = _HERE) -> None:
     """
     config = configuration(scripts)
     known = ScriptDirectory.from_config(config)
-    newest = known.get_current_head()
-    with engine.connect().execution_options(read_only=True) as connection, connection.begin():
-        present = MigrationContext.configure(connection).get_current_revision()
+    present, newest = revisions(engine, scripts)
     if present == newest:
         return
     if present and present not in {script.revision for script in known.walk_revisions()}:

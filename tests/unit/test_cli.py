@@ -267,3 +267,14 @@ def test_a_verdict_is_readable_at_any_width() -> None:
             assert all(word in text for word in wanted), text
             assert "…" not in text
             assert ("interval" in text) == (measured and width == 140), "columns without contents are left out"
+
+
+@pytest.mark.parametrize(("words", "completed"), [("livinglab ver", {"verdict", "verify"}), ("livinglab site che", {"check"}),
+                                                  ("livinglab site check --pat", {"--patience"})])  # fmt: skip
+def test_a_shell_completes_commands_and_options(words: str, completed: set[str]) -> None:
+    """As bash does it: the printed script asks the command itself."""
+    script = livinglab("completion", "bash").stdout
+    assert "complete -o nosort -F" in script
+    count = len(words.split()) - 1
+    answer = livinglab(_LIVINGLAB_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(count))
+    assert {line.partition(",")[2] for line in answer.stdout.splitlines()} == completed, answer.stderr
