@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     """What `livinglab login` asks the provider for."""
     upload_limit: int = Field(default=8 << 30, ge=1 << 20)
     body_limit: int = Field(default=1 << 20, ge=1 << 10)
+    rate: float = Field(default=50, ge=0)
+    """Requests a second that a client may make in the long run, whoever it is; 0: without limit. Each API process counts for itself."""
+    rate_burst: int = Field(default=500, ge=1)
+    """Requests that it may make at once."""
+    streams: int = Field(default=50, ge=1)
+    """Event streams that a client may have open at a time."""
     mlflow_url: str = ""
     """Tracking server; empty: nothing is tracked."""
     prefect_url: str = ""

@@ -11,6 +11,7 @@ from livinglab.domain.access import Caller
 from livinglab.domain.errors import Unauthenticated
 from livinglab.services.access import PREFIX
 from sandbox_api.oidc import Provider
+from sandbox_api.rates import Open, Rate
 
 _bearer = HTTPBearer(auto_error=False, description="A token from `livinglab token issue`, or an access token of the lab's identity provider.")
 
@@ -21,7 +22,15 @@ class Door:
     def __init__(self, lab: Lab) -> None:
         own = lab.settings
         self._access = lab.access
+        self._rate = Rate(own.rate, own.rate_burst)
+        self.streams = Open(own.streams, "streams of events")
         self.provider = Provider(own.oidc_issuer, own.oidc_audience, own.oidc_algorithms, own.oidc_types) if own.oidc_issuer else None
+
+    def let_in(self, token: str) -> Caller:
+        """The caller behind a token, who asks once more; `TooMany` where that is too often."""
+        caller = self.caller_behind(token)
+        self._rate.hit(caller.token)
+        return caller
 
     def caller_behind(self, token: str) -> Caller:
         """`Unauthenticated` where it does not hold, `Forbidden` where the lab has not let in who shows it."""
@@ -51,7 +60,7 @@ def current_token(credentials: Annotated[HTTPAuthorizationCredentials | None, De
 
 def current_caller(door: Annotated[Door, Depends(current_door)], token: Annotated[str, Depends(current_token)]) -> Caller:
     """The caller behind the bearer token; `Unauthenticated` without one that holds."""
-    return door.caller_behind(token)
+    return door.let_in(token)
 
 
 def ask_again(door: Annotated[Door, Depends(current_door)], token: Annotated[str, Depends(current_token)]) -> Callable[[], Caller]:
@@ -61,4 +70,5 @@ def ask_again(door: Annotated[Door, Depends(current_door)], token: Annotated[str
 
 TheLab = Annotated[Lab, Depends(current_lab)]
 TheCaller = Annotated[Caller, Depends(current_caller)]
+TheDoor = Annotated[Door, Depends(current_door)]
 AskAgain = Annotated[Callable[[], Caller], Depends(ask_again)]

@@ -1,5 +1,6 @@
 """Errors as problem details (RFC 9457). The one table from a domain error to a status stands here."""
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -23,6 +24,7 @@ STATUS: dict[type[e.LivingLabError], int] = {
     e.Refused: 409,
     e.Conflict: 409,
     e.PilotFault: 422,
+    e.TooMany: 429,
     e.Unreachable: 503,
     e.PlatformFault: 500,
     e.LivingLabError: 500,
@@ -68,8 +70,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(e.LivingLabError)
     def domain_error(_request: Request, error: e.LivingLabError) -> JSONResponse:
-        return problem(status_of(error), error.code, error.message, hint=error.hint, where=getattr(error, "where", None),
-                       reasons=list(getattr(error, "reasons", ())))  # fmt: skip
+        answer = problem(status_of(error), error.code, error.message, hint=error.hint, where=getattr(error, "where", None),
+                         reasons=list(getattr(error, "reasons", ())))  # fmt: skip
+        if isinstance(error, e.TooMany):
+            answer.headers["Retry-After"] = str(math.ceil(error.seconds))
+        return answer
 
     @app.exception_handler(RequestValidationError)
     def bad_request(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -10,7 +10,8 @@ from fastapi import Request
 
 from livinglab.bootstrap import Lab
 from livinglab.domain.access import Caller, Event
-from livinglab.domain.errors import Forbidden, NotFound, Unauthenticated, Unreachable
+from livinglab.domain.errors import Forbidden, LivingLabError, NotFound, TooMany, Unauthenticated, Unreachable
+from sandbox_api.rates import Open
 
 POLL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 15
@@ -25,20 +26,29 @@ class Follower:
     Args:
         again: who the caller is by now; it raises where they may not come in any more.
         after: the last event that is known already.
+        streams: all that are open.
     """
 
-    def __init__(self, lab: Lab, caller: Caller, again: Callable[[], Caller], run: str, after: int) -> None:
-        self.lab, self.caller, self.again, self.run, self.after = lab, caller, again, run, after
+    def __init__(self, lab: Lab, caller: Caller, again: Callable[[], Caller], run: str, after: int, streams: Open) -> None:
+        self.lab, self.caller, self.again, self.run, self.after, self.streams = lab, caller, again, run, after, streams
         self.asked = monotonic()
 
     async def events(self, request: Request) -> AsyncIterator[bytes]:
         """Server-sent events, as bytes."""
+        try:
+            with self.streams.one(self.caller.token):
+                async for frame in self._frames(request):
+                    yield frame
+        except TooMany as error:  # another one was opened at the same moment
+            yield _ended(error)
+
+    async def _frames(self, request: Request) -> AsyncIterator[bytes]:
         silent = 0.0
         while not await request.is_disconnected():
             try:
                 over, found = await run_sync(self._look)
             except (Unauthenticated, Forbidden, NotFound, Unreachable) as error:
-                yield _frame("access-ended", json.dumps({"title": error.code, "detail": error.message}))
+                yield _ended(error)
                 return
             for event in found:
                 self.after = event.id
@@ -60,6 +70,10 @@ class Follower:
             self.caller, self.asked = self.again(), monotonic()
         found, _attempts = self.lab.runs.get(self.caller, self.run)
         return found.state.final, self.lab.runs.events(self.caller, self.run, self.after)
+
+
+def _ended(error: LivingLabError) -> bytes:
+    return _frame("access-ended", json.dumps({"title": error.code, "detail": error.message}))
 
 
 def _frame(kind: str, data: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from livinglab import __version__
-from livinglab.domain.errors import LivingLabError, Unreachable
+from livinglab.domain.errors import LivingLabError
 
 COMMANDS = {
     "new": ("scaffolds", "Write a sandbox, or a pilot, to start a domain from."),
@@ -104,7 +104,7 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(130)
     except LivingLabError as error:
         click.echo(f"livinglab: {error}", err=True)
-        sys.exit(TRANSIENT if isinstance(error, Unreachable) else FAILED)
+        sys.exit(TRANSIENT if error.transient else FAILED)
     except BrokenPipeError:  # whoever read has enough (`| head`); nothing more may be written, not at the exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)

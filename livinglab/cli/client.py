@@ -18,6 +18,7 @@ from livinglab.domain.errors import (
     PlatformFault,
     Refused,
     TooLarge,
+    TooMany,
     Unauthenticated,
     Unreachable,
 )
@@ -28,8 +29,11 @@ CHUNK = 1 << 20
 PATIENCE = 60
 """Seconds for which a stream of events that broke is taken up again, before nobody is there."""
 
+_AGAIN = 5
+"""How often one is put off before it is told."""
+
 _ERRORS: dict[int, type[LivingLabError]] = {
-    401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: Invalid, 500: PlatformFault,
+    401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: Invalid, 429: TooMany, 500: PlatformFault,
     503: Unreachable}  # fmt: skip
 
 
@@ -110,17 +114,32 @@ class Client:
                     fields = {}
 
     def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        try:
-            answer = self.http.request(method, path, **arguments)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+        answer = self._ask(method, path, arguments)
+        left = 0 if isinstance(arguments.get("content"), Iterator) else _AGAIN
+        while answer.status_code == httpx.codes.TOO_MANY_REQUESTS and left:
+            left -= 1
+            _wait_as_told(answer)  # nothing was done, so it may be asked again
+            answer = self._ask(method, path, arguments)
         if answer.is_error:
             raise error_of(answer)
         return answer
 
+    def _ask(self, method: str, path: str, arguments: dict[str, Any]) -> httpx.Response:
+        try:
+            return self.http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:
         msg = f"the API at {self.http.base_url} does not answer ({type(error).__name__})."
         return Unreachable(msg, hint="Is it running? `livinglab serve`, or `make up`.")
+
+
+def _wait_as_told(answer: httpx.Response) -> None:
+    import time
+
+    told = answer.headers.get("Retry-After", "1")
+    time.sleep(min(int(told) if told.isdigit() else 1, PATIENCE))
 
 
 def address(*parts: str) -> str:

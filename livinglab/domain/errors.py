@@ -15,6 +15,7 @@
     ├── EvidenceBroken          a signature, a digest or a chain does not hold
     ├── PilotFault              the pilot's own failure (exit code, limit, unusable output)
     ├── PlatformFault           ours; retried as the next attempt, free of quota
+    ├── TooMany                 asked more often than is allowed; in a moment it may be asked again (transient)
     └── Unreachable             a backend did not answer; nothing is known of its state (transient)
 
 Each error says what was wrong (`message`), and where it helps what to do (`hint`). `transient` is a property of the
@@ -131,6 +132,17 @@ class Unreachable(LivingLabError):
 
     code = "unreachable"
     transient = True
+
+
+class TooMany(LivingLabError):
+    """Asked more often than is allowed. Nothing was done; `seconds` says when it may be asked again."""
+
+    code = "too-many"
+    transient = True
+
+    def __init__(self, message: str, *, seconds: float = 1.0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str | None = None) -> Invalid:

@@ -10,7 +10,7 @@ from livinglab.domain.run import Run
 from livinglab.domain.verdict import Measurement
 from livinglab.services.why import Why
 from sandbox_api import examples
-from sandbox_api.auth import AskAgain, TheCaller, TheLab
+from sandbox_api.auth import AskAgain, TheCaller, TheDoor, TheLab
 from sandbox_api.following import Follower
 from sandbox_api.schemas import (
     After,  # fmt: skip
@@ -141,10 +141,12 @@ def get_log(lab: TheLab, caller: TheCaller, run: str, role: Annotated[str, Query
 
 
 @router.get("/{run}/events", response_class=StreamingResponse, responses=examples.answers(examples.EVENT, media_type="text/event-stream"))
-def follow_events(lab: TheLab, caller: TheCaller, again: AskAgain, run: str, request: Request, *, after: Annotated[int, Query(ge=0)] = 0,
+def follow_events(lab: TheLab, door: TheDoor, caller: TheCaller, again: AskAgain, *, run: str, request: Request,
+                  after: Annotated[int, Query(ge=0)] = 0,
                   last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:  # fmt: skip
     """What happens, as server-sent events, from `Last-Event-ID` on, until the run's end; or until `access-ended`: the token holds no more."""
     lab.runs.get(caller, run)  # a 404 is answered before the stream begins
-    follower = Follower(lab, caller, again, run, last_event_id or after)
+    door.streams.check(caller.token)
+    follower = Follower(lab, caller, again, run, last_event_id or after, door.streams)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(follower.events(request), media_type="text/event-stream", headers=headers)

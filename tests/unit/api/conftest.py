@@ -71,7 +71,7 @@ class Door:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    return open_lab(Settings(home=tmp_path / "home", body_limit=64 << 10, upload_limit=1 << 20))
+    return open_lab(Settings(home=tmp_path / "home", body_limit=64 << 10, upload_limit=1 << 20, rate=0, streams=1))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tarfile
+from contextlib import aclosing
 from io import BytesIO
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from livinglab.bootstrap import Lab
 from livinglab.domain.errors import LivingLabError
 from sandbox_api import following
 from sandbox_api.errors import STATUS
+from sandbox_api.rates import Open
 
 
 def image_archive(**config: Any) -> bytes:
@@ -261,12 +263,12 @@ class Listening:
 
 async def heard(follower: following.Follower, count: int) -> list[bytes]:
     """So many messages of a stream, or all, if it ends before."""
-    stream = follower.events(cast("Any", Listening()))
     messages: list[bytes] = []
-    async for message in stream:
-        messages.append(message)
-        if len(messages) == count:
-            break
+    async with aclosing(cast("Any", follower.events(cast("Any", Listening())))) as stream:
+        async for message in stream:
+            messages.append(message)
+            if len(messages) == count:
+                break
     return messages
 
 
@@ -278,9 +280,21 @@ def test_a_stream_without_news_shows_that_it_lives(
     run = request_run(startup, plan)["id"]
     caller = lab.access.authenticate(startup.headers["Authorization"].removeprefix("Bearer "))
 
-    event, beat = asyncio.run(heard(following.Follower(lab, caller, lambda: caller, run, 0), 2))
+    event, beat = asyncio.run(heard(following.Follower(lab, caller, lambda: caller, run, 0, Open(9, "streams")), 2))
     assert b"event: run-queued" in event
     assert beat == b": still here\n\n"
+
+
+def test_a_client_has_so_many_streams_at_a_time(client: TestClient, plan: dict[str, Any], startup: Any, authority: Any) -> None:
+    agree(plan, startup, authority)
+    run = request_run(startup, plan)["id"]
+    mine = client.app.state.door.caller_behind(startup.headers["Authorization"].removeprefix("Bearer ")).token  # type: ignore[attr-defined]
+    with client.app.state.door.streams.one(mine):  # type: ignore[attr-defined]
+        refused = startup.client.get(f"/v1/runs/{run}/events", headers=startup.headers)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+        startup.call("POST", f"/v1/runs/{run}/cancel", 202, json={"reason": "enough"})
+        assert authority.client.get(f"/v1/runs/{run}/events", headers=authority.headers).status_code == 200
+    assert startup.client.get(f"/v1/runs/{run}/events", headers=startup.headers).status_code == 200
 
 
 def test_a_version_of_a_sandbox_never_changes(authority: Any, startup: Any) -> None:

@@ -116,7 +116,7 @@ def follow(lab: Lab, client: TestClient, run: str, shown: str, meanwhile: Callab
         found: Caller = door.caller_behind(shown)
         return found
 
-    follower = following.Follower(lab, again(), again, run, 0)
+    follower = following.Follower(lab, again(), again, run, 0, door.streams)
 
     async def all_of_it() -> list[bytes]:
         first = await heard(follower, 1)
