@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from fastapi import Query
+from fastapi import Header, Query
 from pydantic import BaseModel, Field
 
 from livinglab.domain.access import Document
@@ -19,6 +19,9 @@ from livinglab.domain.verdict import SetVerdict, Verdict
 from sandbox_api import examples
 
 T = TypeVar("T")
+
+IdempotencyKey = Annotated[str | None, Header(min_length=8, max_length=200, examples=["6f1c9a52-demo-1"])]
+"""Asking twice with the same key and the same body is asking once. It belongs to the organisation and to the address."""
 
 CURSOR = "^[a-z0-9-]{1,100}$"
 After = Annotated[str | None, Query(description="The cursor of the page before: `next` of its answer.", pattern=CURSOR)]

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from livinglab.domain.access import Caller
+from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Invalid, NotFound
 from livinglab.domain.isolation import Resources
 from livinglab.domain.pilot import Pilot, PilotManifest
 from livinglab.domain.sandbox import Role, SandboxSpec
 from livinglab.ports import Clock, Store, Tx
 from livinglab.services.ids import new_id
+from livinglab.services.once import Once
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.sandboxes import newest, parse
 
@@ -22,17 +24,21 @@ class Applications:
     clock: Clock
     recorder: Recorder
 
-    def submit(self, caller: Caller, manifest: Any, image: str) -> Pilot:
-        """Bring a pilot into a sandbox, with an image that this organisation uploaded.
+    def submit(self, caller: Caller, manifest: Any, image: str, idempotency_key: str | None = None) -> Pilot:
+        """Bring a pilot into a sandbox, with an image that this organisation uploaded. The same key with the same request brings one.
 
         Raises:
             Invalid: the manifest, or an image that this organisation has not uploaded (a digest that others know is unknown here).
             Forbidden: not a participant of that sandbox.
             NotFound: no such sandbox.
+            Conflict: the key was used for another request.
         """
         parsed = parse(PilotManifest, manifest, "manifest")
         caller.need(parsed.sandbox, Role.PARTICIPANT)
+        once = Once("pilots", idempotency_key, digest_of({"manifest": parsed.digest, "image": image}))
         with self.store.transaction() as tx:
+            if made := once.made(tx, caller):
+                return visible_pilot(tx, caller, made)
             release, _authority = newest(tx, parsed.sandbox)
             check_fits(parsed, release.spec)
             if not tx.has_uploaded(caller.organisation, image):
@@ -43,6 +49,7 @@ class Applications:
                 id=new_id("plt", now), organisation=caller.organisation, sandbox=parsed.sandbox, manifest=parsed, image=image, created_at=now
             )
             tx.add_pilot(pilot)
+            once.remember(tx, caller, pilot.id)
             self.recorder.transition(tx, subject_of(pilot), "pilot-submitted", {"pilot": pilot.id, "manifest": parsed.digest, "image": image})
         return pilot
 

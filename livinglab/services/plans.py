@@ -19,6 +19,7 @@ from livinglab.ports import Clock, Store, Tx
 from livinglab.services.applications import overseen, sees, visible_pilot
 from livinglab.services.documents import freeze_documents, open_plan
 from livinglab.services.ids import new_id
+from livinglab.services.once import Once
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.sandboxes import newest, parse
 
@@ -43,17 +44,19 @@ class Plans:
     clock: Clock
     recorder: Recorder
 
-    def propose(self, caller: Caller, document: Any) -> Plan:
-        """Freeze a plan for a pilot, from the sandbox's newest release.
+    def propose(self, caller: Caller, document: Any, idempotency_key: str | None = None) -> Plan:
+        """Freeze a plan for a pilot, from the sandbox's newest release. The same key with the same proposal makes one.
 
         Raises:
             Invalid: the proposal asks for what the sandbox does not offer.
             NotFound: no such pilot for this caller.
-            Conflict: required evidence is missing, the pilot has a plan that is not over, or it is past that.
+            Conflict: required evidence is missing, the pilot has a plan that is not over, or it is past that; the key was used for another.
         """
         proposal = parse(Proposal, document, "plan")
-        now = self.clock.now()
+        now, once = self.clock.now(), Once("plans", idempotency_key, digest_of(proposal))
         with self.store.transaction() as tx:
+            if made := once.made(tx, caller):
+                return visible_plan(tx, caller, made)
             pilot = visible_pilot(tx, caller, proposal.pilot)
             caller.need(pilot.sandbox, Role.PARTICIPANT, Role.AUTHORITY)
             release, authority = newest(tx, pilot.sandbox)
@@ -63,6 +66,7 @@ class Plans:
             data, digest = body.encode()
             plan = Plan(body=body, digest=digest, created_at=now)
             tx.add_plan(plan, data)
+            once.remember(tx, caller, plan.id)
             self.recorder.transition(tx, plan_subject(plan), "plan-proposed", {"plan": digest, "version": body.version, "by": caller.organisation})
         return plan
 

@@ -24,6 +24,7 @@ from livinglab.ports import Artifacts, Clock, Store, Tx
 from livinglab.services.admission import why_not_admitted
 from livinglab.services.applications import overseen, sees
 from livinglab.services.ids import new_id
+from livinglab.services.once import Once
 from livinglab.services.plans import plan_subject, visible_plan
 from livinglab.services.queueing import waiting_of
 from livinglab.services.recording import Recorder, Subject
@@ -55,14 +56,10 @@ class Runs:
             Conflict: the key was used for another request.
         """
         request = parse(RunRequest, document, "run")
-        asked = digest_of(request)
+        once = Once("runs", idempotency_key, digest_of(request))
         with self.store.transaction() as tx:
-            before = tx.idempotent(caller.organisation, idempotency_key)
-            if before:
-                if before[0] != asked:
-                    msg = f"the idempotency key {idempotency_key!r} was used for another request."
-                    raise Conflict(msg)
-                return visible_run(tx, caller, before[1])
+            if made := once.made(tx, caller):
+                return visible_run(tx, caller, made)
             plan = visible_plan(tx, caller, request.plan)
             caller.need(plan.body.sandbox, Role.PARTICIPANT, Role.AUTHORITY)
             tx.ledger_head(plan.id)  # locks the chain: two requests do not both find the last free run
@@ -76,7 +73,7 @@ class Runs:
                     id=new_id("run", now), plan=plan.id, plan_digest=plan.digest, pilot=plan.body.pilot, organisation=plan.body.participant,
                     sandbox=plan.body.sandbox, site=request.site, ordinal=len(tx.runs_under(plan.id)) + 1, created_at=now,
                     longest_seconds=_longest(tx, plan)))  # fmt: skip
-                tx.remember(caller.organisation, idempotency_key, asked, run.id)
+                once.remember(tx, caller, run.id)
         if run is None:
             msg = "the run may not start"
             raise Refused(msg, reasons=reasons)

@@ -67,12 +67,11 @@ class PeopleTables(Tables):
     def has_uploaded(self, organisation: str, digest: str) -> bool:
         return self.scalar(t.uploads.c.digest, t.uploads.c.organisation == organisation, t.uploads.c.digest == digest) is not None
 
-    def idempotent(self, organisation: str, key: str) -> tuple[str, str] | None:
+    def idempotent(self, organisation: str, what: str, key: str) -> tuple[str, str] | None:
         table = t.idempotency
-        row = self.connection.execute(
-            sa.select(table.c.request, table.c.made).where(table.c.organisation == organisation, table.c.key == key)
-        ).first()
+        mine = (table.c.organisation == organisation, table.c.what == what, table.c.key == key)
+        row = self.connection.execute(sa.select(table.c.request, table.c.made).where(*mine)).first()
         return (row.request, row.made) if row else None
 
-    def remember(self, organisation: str, key: str, request: str, made: str) -> None:
-        self.insert(t.idempotency, organisation=organisation, key=key, request=request, made=made)
+    def remember(self, organisation: str, what: str, key: str, request: str, made: str) -> None:
+        self.insert(t.idempotency, organisation=organisation, what=what, key=key, request=request, made=made)

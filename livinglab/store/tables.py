@@ -48,8 +48,9 @@ keys = _table("keys", sa.Column("key_id", sa.String(64), primary_key=True), sa.C
 images = _table("images", sa.Column("digest", _DIGEST, primary_key=True), sa.Column("doc", _DOC, nullable=False))
 uploads = _table("uploads", sa.Column("organisation", _NAME, primary_key=True),
                  sa.Column("digest", _DIGEST, sa.ForeignKey("images.digest"), primary_key=True))  # fmt: skip
-idempotency = _table("idempotency", sa.Column("organisation", _NAME, primary_key=True), sa.Column("key", sa.String(200), primary_key=True),
-                     sa.Column("request", _DIGEST, nullable=False), sa.Column("made", _ID, nullable=False))  # fmt: skip
+idempotency = _table("idempotency", sa.Column("organisation", _NAME), sa.Column("key", sa.String(200)),
+                     sa.Column("request", _DIGEST, nullable=False), sa.Column("made", _ID, nullable=False),
+                     sa.Column("what", _NAME, server_default="runs"), sa.PrimaryKeyConstraint("organisation", "what", "key"))  # fmt: skip
 releases = _table("releases", sa.Column("digest", _DIGEST, primary_key=True), sa.Column("sandbox", _NAME, nullable=False),
                   sa.Column("version", sa.Integer, nullable=False), sa.Column("authority", _NAME, nullable=False),
                   sa.Column("document", sa.LargeBinary, nullable=False), sa.Column("at", _TIME, nullable=False),

@@ -10,7 +10,7 @@ from livinglab.domain.pilot import Pilot
 from livinglab.domain.sandbox import Release
 from sandbox_api import examples
 from sandbox_api.auth import TheCaller, TheLab
-from sandbox_api.schemas import After, ImageView, KeyView, Page, PageSize, PilotSubmission, SandboxView, page_of
+from sandbox_api.schemas import After, IdempotencyKey, ImageView, KeyView, Page, PageSize, PilotSubmission, SandboxView, page_of
 from sandbox_api.streaming import chunks_of
 
 router = APIRouter()
@@ -66,9 +66,9 @@ def list_keys(lab: TheLab, caller: TheCaller) -> list[KeyView]:
 
 
 @router.post("/pilots", status_code=201, tags=["pilots"], responses=examples.answers(examples.PILOT, 201))
-def submit_pilot(lab: TheLab, caller: TheCaller, submission: PilotSubmission, response: Response) -> Pilot:
-    """Bring a pilot into a sandbox."""
-    pilot = lab.applications.submit(caller, submission.manifest, submission.image)
+def submit_pilot(lab: TheLab, caller: TheCaller, submission: PilotSubmission, response: Response, idempotency_key: IdempotencyKey = None) -> Pilot:
+    """Bring a pilot into a sandbox. The same `Idempotency-Key` with the same body brings one."""
+    pilot = lab.applications.submit(caller, submission.manifest, submission.image, idempotency_key)
     response.headers["Location"] = f"/v1/pilots/{pilot.id}"
     return pilot
 

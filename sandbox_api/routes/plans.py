@@ -10,15 +10,18 @@ from starlette.background import BackgroundTask
 from livinglab.domain.plan import Plan
 from sandbox_api import examples
 from sandbox_api.auth import TheCaller, TheLab
-from sandbox_api.schemas import After, EntryView, Page, PageSize, PlanChange, PlanProposal, page_of
+from sandbox_api.schemas import After, EntryView, IdempotencyKey, Page, PageSize, PlanChange, PlanProposal, page_of
 
 router = APIRouter(prefix="/plans")
 
 
 @router.post("", status_code=201, tags=["plans"], responses=examples.answers(examples.PLAN, 201))
-def propose_plan(lab: TheLab, caller: TheCaller, proposal: PlanProposal, response: Response) -> Plan:
-    """Freeze a plan for a pilot. It comes into force when both sides have signed its digest."""
-    plan = lab.plans.propose(caller, proposal.model_dump())
+def propose_plan(lab: TheLab, caller: TheCaller, proposal: PlanProposal, response: Response, idempotency_key: IdempotencyKey = None) -> Plan:
+    """Freeze a plan for a pilot. It comes into force when both sides have signed its digest.
+
+    The same `Idempotency-Key` with the same body makes one.
+    """
+    plan = lab.plans.propose(caller, proposal.model_dump(), idempotency_key)
     response.headers["Location"] = f"/v1/plans/{plan.id}"
     return plan
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from livinglab.domain.errors import Invalid, PlatformFault
 from livinglab.domain.run import RunState
@@ -52,6 +54,30 @@ def with_next(folder: Path, then: str = "pass", table: str = "pilots") -> Path:
     newest = max(p.name[:4] for p in (folder / "versions").glob("[0-9]*.py"))
     (folder / "versions" / "next.py").write_text(WIDER_PILOTS.format(before=newest, then=then, table=table))
     return folder
+
+
+EARLIER = list(ScriptDirectory.from_config(migrate.configuration()).walk_revisions())[1:]
+"""Every revision that a lab may be at, but for the newest."""
+
+
+def rows(engine: sa.Engine) -> dict[str, list[dict[str, Any]]]:
+    """What is in each table that has any rows but what a migration put there."""
+    seen = sa.MetaData()
+    seen.reflect(engine)
+    with engine.connect() as connection:
+        read = {table.name: [dict(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key)).mappings()]
+                for table in seen.sorted_tables if table.name not in ("alembic_version", "sites")}  # fmt: skip
+    return {name: found for name, found in read.items() if found}
+
+
+def fill(engine: sa.Engine, written: dict[str, list[dict[str, Any]]]) -> None:
+    """These rows, as far as the tables are there and have such columns."""
+    seen = sa.MetaData()
+    seen.reflect(engine)
+    with engine.begin() as connection:
+        for table in seen.sorted_tables:
+            for row in written.get(table.name, []):
+                connection.execute(table.insert().values({name: value for name, value in row.items() if name in table.c}))
 
 
 class StoreMigrations:
@@ -99,6 +125,34 @@ class StoreMigrations:
             run = tx.run("run-0000")
             assert run is not None
             tx.update_run(run.to(RunState.RUNNING), run)
+
+    @pytest.mark.parametrize("revision", [script.revision for script in EARLIER])
+    def test_what_an_earlier_version_wrote_is_kept(self, empty: SqlStore, revision: str) -> None:
+        engine = engine_of(empty)
+        migrate.upgrade(engine)
+        r.with_attempts(empty, 2)
+        with empty.transaction() as tx:
+            tx.add_token(r.token(1))
+            tx.add_key(r.key(1))
+            tx.remember("startup", "runs", "key-1", r.digest(1), "run-0000")
+        written = rows(engine)
+        with engine.begin() as connection:
+            tables.metadata.drop_all(connection)
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+            config = migrate.configuration()
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+        fill(engine, written)
+        before = rows(engine)
+        assert len(before["runs"]) == 2
+        migrate.upgrade(engine)
+        after = rows(engine)
+        for table, kept in before.items():
+            assert [{name: row[name] for name in kept[0]} for row in after[table]] == kept, table
+        with empty.transaction(read_only=True) as tx:
+            assert len(tx.queue("docker", 9)) == 2
+            assert tx.token_by_hash(r.token(1).hash) == r.token(1)
+            assert tx.idempotent("startup", "runs", "key-1") == (r.digest(1), "run-0000")
 
     @pytest.mark.parametrize("then", ["raise RuntimeError('half way')", "op.execute('SELECT nonsense FROM nowhere')"])
     def test_a_migration_that_fails_leaves_everything_as_it_was(self, empty: SqlStore, tmp_path: Path, then: str) -> None:

@@ -26,7 +26,7 @@ def write_everywhere(tx: Tx, n: int) -> None:
     """What a transition does, and a little more: several tables in one transaction."""
     row = r.append(tx, "chain", f"entry {n}")
     tx.emit(r.event(data={"sequence": row.sequence}))
-    tx.remember("startup", f"key-{row.sequence}", row.digest, "run")
+    tx.remember("startup", "runs", f"key-{row.sequence}", row.digest, "run")
     tx.move_cursor("written", row.sequence + 1)
 
 

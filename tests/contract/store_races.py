@@ -58,8 +58,8 @@ def is_whole(store: Store) -> int:
         assert [row.sequence for row in rows] == list(range(len(rows)))
         assert [event.data["sequence"] for event in events] == list(range(len(rows)))
         assert tx.cursor("written") == len(rows)
-        assert all(tx.idempotent("startup", f"key-{row.sequence}") == (row.digest, "run") for row in rows)
-        assert tx.idempotent("startup", f"key-{len(rows)}") is None
+        assert all(tx.idempotent("startup", "runs", f"key-{row.sequence}") == (row.digest, "run") for row in rows)
+        assert tx.idempotent("startup", "runs", f"key-{len(rows)}") is None
     return len(rows)
 
 
@@ -110,11 +110,11 @@ class StoreRaces:
     def test_an_idempotency_key_makes_one_thing(self, somewhere: Somewhere) -> None:
         def request(n: int) -> str:
             with somewhere.store.transaction() as tx:
-                before = tx.idempotent("startup", "key")
+                before = tx.idempotent("startup", "runs", "key")
                 if before:
                     return before[1]
                 tx.emit(r.event(data={"made": n}))
-                tx.remember("startup", "key", r.digest("request"), f"run-{n}")
+                tx.remember("startup", "runs", "key", r.digest("request"), f"run-{n}")
                 return f"run-{n}"
 
         answers = set(at_once(request))

@@ -140,12 +140,13 @@ class StoreSuite(WithStore):
 
     def test_an_idempotency_key_is_used_once_per_organisation(self, store: SqlStore) -> None:
         with store.transaction() as tx:
-            tx.remember("startup", "k", r.digest(1), "run-1")
-            tx.remember("other", "k", r.digest(2), "run-2")
-            assert tx.idempotent("startup", "k") == (r.digest(1), "run-1")
-            assert tx.idempotent("rival", "k") is None
+            tx.remember("startup", "runs", "k", r.digest(1), "run-1")
+            tx.remember("other", "runs", "k", r.digest(2), "run-2")
+            assert tx.idempotent("startup", "runs", "k") == (r.digest(1), "run-1")
+            assert tx.idempotent("rival", "runs", "k") is None
+            assert tx.idempotent("startup", "pilots", "k") is None
         with pytest.raises(Conflict), store.transaction() as tx:
-            tx.remember("startup", "k", r.digest(3), "run-3")
+            tx.remember("startup", "runs", "k", r.digest(3), "run-3")
 
     # --- sandboxes, pilots, plans ---
 

@@ -161,7 +161,7 @@ def test_patience_is_longer_than_the_servers_with_a_silent_writer(somewhere: Som
 def test_a_value_that_postgresql_cannot_hold_is_the_senders_fault(somewhere: Somewhere) -> None:
     for key in ("nul \x00", "long" * 100):
         with pytest.raises(Invalid) as caught, somewhere.store.transaction() as tx:
-            tx.remember("startup", key, r.digest(1), "x")
+            tx.remember("startup", "runs", key, r.digest(1), "x")
         assert not caught.value.transient
 
 

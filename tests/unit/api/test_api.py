@@ -167,6 +167,23 @@ def test_an_idempotency_key_asks_once(plan: dict[str, Any], startup: Any, author
     request_run(door("elsewhere", tiny="participant"), plan, 404)
 
 
+def test_an_idempotency_key_belongs_to_what_it_asks_for(pilot: dict[str, Any], manifest: dict[str, Any], startup: Any, authority: Any) -> None:
+    key, brought = {"Idempotency-Key": "key-00000001"}, {"manifest": manifest, "image": pilot["image"]}
+    first, again = (startup.call("POST", "/v1/pilots", 201, json=brought, headers=key) for _ in range(2))
+    other, without = (startup.call("POST", "/v1/pilots", 201, json=brought, headers=more) for more in ({"Idempotency-Key": "key-00000002"}, {}))
+    assert len({found["id"] for found in (first, again, other, without)}) == 3
+    assert first == again
+    said = startup.call("POST", "/v1/pilots", 409, json={**brought, "manifest": {**manifest, "title": "Another"}}, headers=key)
+    assert "was used for another request" in said["detail"]
+    proposal = {"pilot": first["id"], "objectives": ["to be tested"], "valid_from": "2020-01-01", "valid_until": "2099-12-31"}
+    plan, once_more = (startup.call("POST", "/v1/plans", 201, json=proposal, headers=key) for _ in range(2))
+    assert plan == once_more  # though a pilot has one open plan at a time
+    startup.call("POST", "/v1/plans", 409, json=proposal)
+    agree(plan, startup, authority)
+    assert startup.call("POST", "/v1/plans", 201, json=proposal, headers=key)["state"] == "agreed"
+    assert request_run(startup, plan)["plan"] == plan["body"]["id"]
+
+
 def test_a_digest_that_others_know_is_unknown_here(pilot: dict[str, Any], door: Any) -> None:
     rival = door("rival", tiny="participant")
     unknown = rival.call("POST", "/v1/pilots", 422, json={"manifest": pilot["manifest"], "image": pilot["image"]})
