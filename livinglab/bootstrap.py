@@ -19,6 +19,7 @@ from livinglab.services.recording import Recorder
 from livinglab.services.runs import Runs
 from livinglab.services.sandboxes import Sandboxes, parse
 from livinglab.services.sites import Sites
+from livinglab.services.uploads import Uploads
 from livinglab.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -85,6 +86,13 @@ class Lab:
         from livinglab.artifacts.oci import ingest
 
         return Images(self.store, self.artifacts, ingest, self.settings.upload_limit)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Uploads in parts."""
+        from livinglab.artifacts.parts import FileParts
+
+        return Uploads(self.store, self.clock, FileParts(self.settings.home / "uploads"), self.images)
 
     @cached_property
     def applications(self) -> Applications:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, Self, runtime_checkable
 
-from livinglab.domain.access import CheckpointRow, Document, Event, Identity, Image, LedgerRow, Member, PublicKey, Token, TreeLeaf
+from livinglab.domain.access import CheckpointRow, Document, Event, Identity, Image, LedgerRow, Member, PublicKey, Token, TreeLeaf, Upload
 from livinglab.domain.canonical import Digest
 from livinglab.domain.isolation import Area, Finding, IsolationProfile, Mount, Resources
 from livinglab.domain.model import Frozen, Moment
@@ -80,6 +80,35 @@ class Artifacts(Protocol):
 
     def has(self, digest: str) -> bool:
         """Is it there?"""
+        ...
+
+
+class Parts(Protocol):
+    """Bytes that come in parts, by a name; each part is durable when `append` returns, and what came of one that was cut is there, too."""
+
+    def size(self, name: str) -> int:
+        """How many bytes are there."""
+        ...
+
+    def append(self, name: str, offset: int, chunks: Iterable[bytes], *, limit: int) -> int:
+        """Go on at `offset`; how many bytes are there then.
+
+        Raises:
+            Conflict: another offset is the next, or another process is at it.
+            TooLarge: more than `limit` bytes in all.
+        """
+        ...
+
+    def path(self, name: str) -> Path:
+        """Where they lie on this machine. `NotFound` if nothing is there."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Forget them."""
+        ...
+
+    def drop_all_but(self, names: Collection[str], *, older_than: float) -> None:
+        """Forget all others that nobody has added to for so many seconds."""
         ...
 
 
@@ -350,6 +379,14 @@ class Tx(Protocol):
     def add_image(self, organisation: str, image: Image) -> None: ...
     def image(self, digest: str) -> Image | None: ...
     def has_uploaded(self, organisation: str, digest: str) -> bool: ...
+
+    # uploads in parts
+    def put_upload(self, upload: Upload) -> None:
+        """A new one, or in place of the one of that id."""
+
+    def upload(self, id_: str) -> Upload | None: ...
+    def uploads(self) -> tuple[Upload, ...]: ...
+    def remove_upload(self, id_: str) -> None: ...
 
     # idempotency keys, scoped to the organisation and to what it asks for
     def idempotent(self, organisation: str, what: str, key: str) -> tuple[str, str] | None:

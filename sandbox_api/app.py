@@ -9,7 +9,7 @@ from livinglab.domain.documents import MOST_BYTES
 from sandbox_api import errors
 from sandbox_api.auth import Door
 from sandbox_api.limits import BodyLimit
-from sandbox_api.routes import content, discovery, documents, plans, runs, sites
+from sandbox_api.routes import content, discovery, documents, plans, runs, sites, uploads
 
 DESCRIPTION = """
 Pilots come in here; verdicts and evidence go out. Every error is a problem document (RFC 9457), lists of sandboxes, pilots,
@@ -24,10 +24,10 @@ def create_app(lab: Lab | None = None) -> FastAPI:
         title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None,
         responses=errors.RESPONSES)  # fmt: skip
     app.state.lab, app.state.door = lab, Door(lab)
-    larger = {"/v1/images": lab.settings.upload_limit, "/v1/pilots/[^/]+/documents/[^/]+": MOST_BYTES}
+    larger = {"/v1/images": lab.settings.upload_limit, "/v1/uploads/[^/]+": lab.settings.upload_limit, "/v1/pilots/[^/]+/documents/[^/]+": MOST_BYTES}
     app.add_middleware(BodyLimit, limit=lab.settings.body_limit, larger=larger)
     errors.install(app)
-    for router in (content.router, documents.router, plans.router, runs.router, sites.router):
+    for router in (content.router, documents.router, plans.router, runs.router, sites.router, uploads.router):
         app.include_router(router, prefix="/v1")
 
     app.include_router(discovery.router)

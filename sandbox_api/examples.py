@@ -135,3 +135,4 @@ ME = {"organisation": "acme", "roles": {"medicine": "participant"}, "identity": 
 PROTECTED_RESOURCE = {"resource": "https://lab.example/api", "authorization_servers": ["https://id.example"],
                       "scopes_supported": ["openid", "offline_access"], "bearer_methods_supported": ["header"],
                       "livinglab_client": "livinglab-cli"}  # fmt: skip
+UPLOAD = {"id": "upl-01kjpg3t50n7b1s4v6w8x0y2ab", "size": 104857600, "digest": IMAGE["digest"], "offset": 67108864}

@@ -62,5 +62,10 @@ RIGHTS = {
     "GET /v1/runs/{run}/logs": "y-yfff--!",
     "GET /v1/runs/{run}/events": "y-yyyy--!",
     "GET /v1/sites": "yyyyyyyy!",
+    "POST /v1/uploads": "yyyfffyf!",
+    "GET /v1/uploads/{upload}": "y-------!",
+    "PATCH /v1/uploads/{upload}": "y-------!",
+    "POST /v1/uploads/{upload}/image": "y-------!",
+    "DELETE /v1/uploads/{upload}": "y-------!",
 }
 """By address, one letter for each of `CALLERS`. What is seen of a run there, its sandbox's disclosure says; here as in the tests' sandbox."""

@@ -267,3 +267,23 @@ class ProtectedResource(BaseModel):
     bearer_methods_supported: list[str] = ["header"]
     livinglab_client: str | None
     """The public client that `livinglab login` is at the provider."""
+
+
+class UploadBegin(BaseModel):
+    """What is going to be sent: an image's archive, as `docker save` writes it."""
+
+    model_config = {"json_schema_extra": {"examples": [{"size": examples.UPLOAD["size"], "digest": examples.UPLOAD["digest"]}]}}
+
+    size: int = Field(ge=1, le=2**53, examples=[104857600])
+    digest: Digest
+    """Of the archive."""
+
+
+class UploadView(BaseModel):
+    """An upload that is not finished."""
+
+    id: str
+    size: int
+    digest: Digest
+    offset: int
+    """How many bytes are there; it goes on with the next."""

@@ -26,6 +26,8 @@ from livinglab.domain.errors import (
 DEFAULT_API = "http://127.0.0.1:8420"
 _WHERE = f"It looks like {DEFAULT_API}: --api, or LIVINGLAB_API."
 CHUNK = 1 << 20
+WHOLE, PART = 32 << 20, 32 << 20
+"""Bytes up to which an image is sent whole, and how many go in one part of a larger one."""
 PATIENCE = 60
 """Seconds for which a stream of events that broke is taken up again, before nobody is there."""
 
@@ -60,7 +62,9 @@ class Client:
         return self._call("GET", path, params=params)
 
     def upload(self, path: Path, progress: Callable[[int], None] = lambda _size: None) -> str:
-        """Upload an image's archive; its digest."""
+        """Upload an image's archive; its digest. A large one goes on where it was cut, also by a command that is begun anew."""
+        if path.stat().st_size > WHOLE:
+            return self._upload_in_parts(path, progress)
 
         def chunks(file: BinaryIO) -> Iterator[bytes]:
             while chunk := file.read(CHUNK):
@@ -70,6 +74,42 @@ class Client:
         with path.open("rb") as file:
             answer = self._call("POST", "/v1/images", content=chunks(file), headers={"Content-Type": "application/x-tar"}, timeout=600)
         return str(answer.json()["digest"])
+
+    def _upload_in_parts(self, path: Path, progress: Callable[[int], None]) -> str:
+        import hashlib
+        import time
+
+        with path.open("rb") as file:
+            digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+            upload = self.post("/v1/uploads", {"size": path.stat().st_size, "digest": digest})
+            where, since = address("uploads", upload["id"]), time.monotonic()
+            progress(upload["offset"])
+            while upload["offset"] < upload["size"]:
+                file.seek(upload["offset"])
+                try:
+                    headers = {"Upload-Offset": str(upload["offset"]), "Content-Type": "application/partial-upload"}
+                    there = self._call("PATCH", where, content=file.read(PART), headers=headers, timeout=600).json()
+                    since = time.monotonic()
+                except (Unreachable, Conflict):  # Conflict: more of it came than was heard of
+                    if time.monotonic() - since > PATIENCE:
+                        raise
+                    time.sleep(1)
+                    there = self._once_more(where, since)
+                progress(there["offset"] - upload["offset"])
+                upload = there
+        return str(self.post(f"{where}/image", None)["digest"])
+
+    def _once_more(self, where: str, since: float) -> Any:
+        """What is there, from whoever comes back."""
+        import time
+
+        while True:
+            try:
+                return self.get(where)
+            except Unreachable:
+                if time.monotonic() - since > PATIENCE:
+                    raise
+                time.sleep(1)
 
     def events(self, run: str, after: int = 0) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """(id, kind, data) of a run's events until it is over; taken up again where the connection broke.

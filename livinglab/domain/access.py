@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from livinglab.domain.canonical import Digest
 from livinglab.domain.errors import Forbidden
 from livinglab.domain.model import Frozen, Moment, Slug
 from livinglab.domain.sandbox import Role
@@ -134,6 +135,20 @@ class CheckpointRow(Frozen):
     frontier: bytes = b""
     envelope: bytes
     at: Moment
+
+
+class Upload(Frozen):
+    """An image's archive that comes in parts."""
+
+    id: str
+    organisation: Slug
+    size: int = Field(ge=1)
+    """Of the whole, in bytes."""
+    digest: Digest
+    """Of the whole."""
+    created_at: Moment
+    image: Digest | None = None
+    """What was taken in, once it was whole."""
 
 
 class Image(Frozen):

@@ -26,11 +26,16 @@ class Images:
             Forbidden: whoever asks brings neither pilots nor harnesses anywhere; nothing of what they send is read.
             TooLarge: more than the limit. Invalid: not an image archive that the lab takes.
         """
-        if not {Role.PARTICIPANT, Role.AUTHORITY} & set(caller.roles.values()):
-            msg = f"images are brought by participants and authorities; {caller.organisation} is neither in any sandbox."
-            raise Forbidden(msg)
+        may_bring_images(caller)
         with self.artifacts.scratch(chunks, limit=self.limit) as archive:
             image = self.ingest(archive, self.artifacts)
         with self.store.transaction() as tx:
             tx.add_image(caller.organisation, image)
         return image
+
+
+def may_bring_images(caller: Caller) -> None:
+    """`Forbidden` for whoever brings neither pilots nor harnesses anywhere."""
+    if not {Role.PARTICIPANT, Role.AUTHORITY} & set(caller.roles.values()):
+        msg = f"images are brought by participants and authorities; {caller.organisation} is neither in any sandbox."
+        raise Forbidden(msg)

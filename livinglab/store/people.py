@@ -4,7 +4,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from livinglab.domain.access import Identity, Image, Member, PublicKey, Token
+from livinglab.domain.access import Identity, Image, Member, PublicKey, Token, Upload
 from livinglab.domain.errors import Conflict
 from livinglab.store import tables as t
 from livinglab.store.base import Tables
@@ -66,6 +66,18 @@ class PeopleTables(Tables):
 
     def has_uploaded(self, organisation: str, digest: str) -> bool:
         return self.scalar(t.uploads.c.digest, t.uploads.c.organisation == organisation, t.uploads.c.digest == digest) is not None
+
+    def put_upload(self, upload: Upload) -> None:
+        self.put(t.partial_uploads, {"id": upload.id}, organisation=upload.organisation, doc=upload.model_dump_json())
+
+    def upload(self, id_: str) -> Upload | None:
+        return self.one(Upload, t.partial_uploads, t.partial_uploads.c.id == id_)
+
+    def uploads(self) -> tuple[Upload, ...]:
+        return self.many(Upload, sa.select(t.partial_uploads.c.doc).order_by(t.partial_uploads.c.id))
+
+    def remove_upload(self, id_: str) -> None:
+        self.connection.execute(t.partial_uploads.delete().where(t.partial_uploads.c.id == id_))
 
     def idempotent(self, organisation: str, what: str, key: str) -> tuple[str, str] | None:
         table = t.idempotency

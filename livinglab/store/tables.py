@@ -48,6 +48,8 @@ keys = _table("keys", sa.Column("key_id", sa.String(64), primary_key=True), sa.C
 images = _table("images", sa.Column("digest", _DIGEST, primary_key=True), sa.Column("doc", _DOC, nullable=False))
 uploads = _table("uploads", sa.Column("organisation", _NAME, primary_key=True),
                  sa.Column("digest", _DIGEST, sa.ForeignKey("images.digest"), primary_key=True))  # fmt: skip
+partial_uploads = _table("partial_uploads", sa.Column("id", _ID, primary_key=True), sa.Column("organisation", _NAME, nullable=False),
+                         sa.Column("doc", _DOC, nullable=False))  # fmt: skip
 idempotency = _table("idempotency", sa.Column("organisation", _NAME), sa.Column("key", sa.String(200)),
                      sa.Column("request", _DIGEST, nullable=False), sa.Column("made", _ID, nullable=False),
                      sa.Column("what", _NAME, server_default="runs"), sa.PrimaryKeyConstraint("organisation", "what", "key"))  # fmt: skip

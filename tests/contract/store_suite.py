@@ -6,7 +6,7 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from livinglab.domain.access import CheckpointRow, Image
+from livinglab.domain.access import CheckpointRow, Image, Upload
 from livinglab.domain.canonical import canonical
 from livinglab.domain.errors import Conflict, Invalid, LivingLabError
 from livinglab.domain.pilot import PilotState
@@ -83,7 +83,7 @@ class StoreSuite(WithStore):
 
     @pytest.mark.parametrize("name", ["no-such", "", "\x00", "é" * 40, "'; DROP TABLE pilots; --", "%"])
     def test_an_unknown_name_is_not_found_or_refused_but_never_a_crash(self, store: SqlStore, name: str) -> None:
-        for look in ("pilot", "plan", "run", "attempt", "sandbox", "release", "image", "token_by_hash", "key"):
+        for look in ("pilot", "plan", "run", "attempt", "sandbox", "release", "image", "upload", "token_by_hash", "key"):
             # PostgreSQL's text holds no NUL: then it is the asker's fault, which is not worth a second look either
             with suppress(Invalid) if name == "\x00" else nullcontext(), store.transaction(read_only=True) as tx:
                 assert getattr(tx, look)(name) is None
@@ -117,6 +117,19 @@ class StoreSuite(WithStore):
             assert tx.members() == (r.member(1), revoked)
             assert tx.member(revoked.identity) == revoked
             assert tx.member(revoked.identity.model_copy(update={"issuer": "https://other.example"})) is None
+
+    def test_uploads(self, store: SqlStore) -> None:
+        one, other = (Upload(id=f"upl-{n}", organisation="startup", size=n, digest=r.digest(n), created_at=r.T0) for n in (1, 2))
+        whole = one.model_copy(update={"image": r.digest(3)})
+        with store.transaction() as tx:
+            for upload in (other, one, whole):
+                tx.put_upload(upload)
+        with store.transaction() as tx:
+            assert tx.uploads() == (whole, other)
+            assert tx.upload("upl-1") == whole
+            tx.remove_upload("upl-1")
+            tx.remove_upload("upl-1")
+            assert tx.uploads() == (other,)
 
     def test_a_key_belongs_to_one_organisation(self, store: SqlStore) -> None:
         with store.transaction() as tx:

@@ -21,7 +21,7 @@ from livinglab.evidence.keys import KeySigner, new_key
 from livinglab.settings import Settings
 from sandbox_api.app import create_app
 from sandbox_api.rights import CALLERS, MEANING, RIGHTS
-from sandbox_api.routes import content, discovery, documents, plans, runs, sites
+from sandbox_api.routes import content, discovery, documents, plans, runs, sites, uploads
 from tests.unit.api.conftest import ROOT, SAFETY_CASE, Door, image_archive
 from tests.unit.api.test_tenancy import NOBODYS
 
@@ -82,14 +82,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         run, ended = (owner.call("POST", "/v1/runs", 201, json={"plan": plan["body"]["id"]}, headers={"Idempotency-Key": f"key-0000000{n}"})["id"]
                       for n in range(2))  # fmt: skip
         owner.call("POST", f"/v1/runs/{ended}/cancel", 202, json={"reason": "enough"})
-    ids = {"sandbox": "tiny", "pilot": pilot, "plan": plan["body"]["id"], "run": run, "name": "safety-case", "ended": ended}
+        upload = owner.call("POST", "/v1/uploads", 201, json={"size": 10, "digest": DIGEST})["id"]
+    ids = {"sandbox": "tiny", "pilot": pilot, "plan": plan["body"]["id"], "run": run, "name": "safety-case", "ended": ended, "upload": upload}
     return World(home, tokens, ids, owner.signer, plan, manifest, image, release)
 
 
-ROUTERS = [("/v1", content), ("", discovery), ("/v1", documents), ("/v1", plans), ("/v1", runs), ("/v1", sites)]
+ROUTERS = [("/v1", content), ("", discovery), ("/v1", documents), ("/v1", plans), ("/v1", runs), ("/v1", sites), ("/v1", uploads)]
 ROUTES = [(method, prefix + route.path) for prefix, module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)
           for method in sorted(route.methods or ())]  # fmt: skip
-KINDS = {"plt": "pilot", "pln": "plan", "run": "run"}
+KINDS = {"plt": "pilot", "pln": "plan", "run": "run", "upl": "upload"}
 """What an id's prefix says that it names."""
 
 
@@ -107,6 +108,8 @@ def sent(world: World, method: str, path: str) -> dict[str, Any]:
         "POST /v1/plans/{plan}/signatures": {"content": world.signer.sign(statements.plan_signature(**claims), dsse.IN_TOTO)},
         "POST /v1/plans/{plan}/state": {"json": {"state": "terminated", "reason": "enough"}},
         "POST /v1/runs": {"json": {"plan": plan}},
+        "POST /v1/uploads": {"json": {"size": 10, "digest": DIGEST}},
+        "PATCH /v1/uploads/{upload}": {"content": b"part", "headers": {"Upload-Offset": "0", "Content-Type": "application/partial-upload"}},
         "POST /v1/runs/{run}/priority": {"json": {"priority": 10}},
     }
     reasoned = {"json": {"reason": "enough"}} if path.endswith(("/cancel", "/hold")) else {}
@@ -124,20 +127,20 @@ class Answer:
         arguments = sent(world, method, path)
         body = arguments.get("json")
         if body and ids is not world.ids:
-            arguments = {**arguments, "json": json.loads(re.sub(r"(plt|pln|run)-\w+", lambda m: NOBODYS[KINDS[m[1]]], json.dumps(body)))}
+            arguments = {**arguments, "json": json.loads(re.sub(r"(plt|pln|run|upl)-\w+", lambda m: NOBODYS[KINDS[m[1]]], json.dumps(body)))}
         own = {"Authorization": f"Bearer {world.tokens[caller]}"} if caller in world.tokens else {}
         headers = {"Idempotency-Key": "key-00000002", **own, **arguments.pop("headers", {})}
         address = path.replace("{run}/events", "{ended}/events")  # which ends with the run
         got = client.request(method, address.format(**ids), headers=headers, **arguments)
         kept = {name: value for name, value in got.headers.items() if name not in ("date", "content-length")}
-        return cls(got.status_code, kept, re.sub(r"(plt|pln|run)-[a-z0-9]+", "ID", got.text))
+        return cls(got.status_code, kept, re.sub(r"(plt|pln|run|upl)-[a-z0-9]+", "ID", got.text))
 
 
 def letter(client: TestClient, world: World, caller: str, method: str, path: str) -> str:
     """What comes, as the table says it."""
     got = Answer.of(client, world, caller, method, path, world.ids)
     if got.status == 404:
-        never = Answer.of(client, world, caller, method, path, {**world.ids, **NOBODYS, "ended": NOBODYS["run"]})
+        never = Answer.of(client, world, caller, method, path, {**world.ids, **NOBODYS})
         return "-" if got == never else "y"
     if got.status in (401, 403):
         return {401: "!", 403: "f"}[got.status]
