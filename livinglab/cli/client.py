@@ -39,6 +39,10 @@ _ERRORS: dict[int, type[LivingLabError]] = {
     503: Unreachable}  # fmt: skip
 
 
+class _AccessEndedError(Exception):
+    """A stream has ended before the run: its token holds no more."""
+
+
 @dataclass(frozen=True)
 class Client:
     """Calls to one API with one token. Every problem document becomes the domain error that it came from."""
@@ -131,6 +135,8 @@ class Client:
                 if not begun or time.monotonic() - since > PATIENCE:
                     raise self._unreachable(error) from error
                 time.sleep(1)  # the server went away in the middle: back off, then go on from the last event
+            except _AccessEndedError:
+                time.sleep(1)  # asked again, it says why; or it takes the next token of a login
             else:
                 return
 
@@ -148,7 +154,7 @@ class Client:
                     name, _, value = line.partition(": ")
                     fields[name] = value
                 elif fields.get("event") == "access-ended":
-                    raise _access_ended(json.loads(fields["data"]))
+                    raise _AccessEndedError
                 elif "id" in fields:
                     yield int(fields["id"]), fields["event"], json.loads(fields["data"])
                     fields = {}
@@ -202,11 +208,6 @@ def error_of(answer: httpx.Response) -> LivingLabError:
     if reasons:
         return Refused(detail, hint=hint)
     return _ERRORS.get(answer.status_code, LivingLabError)(detail, hint=hint)
-
-
-def _access_ended(document: dict[str, Any]) -> LivingLabError:
-    kind = next((kind for kind in _ERRORS.values() if kind.code == document.get("title")), Unauthenticated)
-    return kind(f"the stream has ended: {document['detail']}")
 
 
 def base_of(api: str | None = None) -> str:

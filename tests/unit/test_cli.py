@@ -201,7 +201,7 @@ def client() -> Iterator[Any]:
 
     from livinglab.cli.client import Client
 
-    def make(*streams: bytes | Exception) -> Any:
+    def make(*streams: bytes | int | Exception) -> Any:
         left = list(streams)
         asked: list[str] = []
 
@@ -210,6 +210,8 @@ def client() -> Iterator[Any]:
             stream = left.pop(0)
             if isinstance(stream, Exception):
                 raise stream
+            if isinstance(stream, int):
+                return httpx.Response(stream, json={"detail": "the bearer token is unknown, revoked or expired."})
             return httpx.Response(200, content=stream)
 
         opened.append(httpx.Client(transport=httpx.MockTransport(answer), base_url="http://lab"))
@@ -247,6 +249,27 @@ def test_the_wait_for_an_api_that_went_away_begins_when_it_went(client: Any, mon
     with pytest.raises(Unreachable, match="does not answer"):
         list(following.events("run-x"))
     assert asked == ["0", "3"], "it was looked for again"
+
+
+ENDED = b'event: access-ended\ndata: {"title": "unauthenticated", "detail": "it is expired"}\n\n'
+
+
+def test_a_stream_whose_token_is_over_is_asked_for_with_the_next_one(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    first = b'id: 3\nevent: run-queued\ndata: {"data": {}}\n\n' + ENDED
+    following, asked = client(first, b'id: 5\nevent: run-ended\ndata: {"data": {}}\n\n')
+    assert [id_ for id_, _, _ in following.events("run-x")] == [3, 5]
+    assert asked == ["0", "3"]
+
+
+def test_a_stream_whose_token_was_revoked_ends_with_what_is_said_then(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from livinglab.domain.errors import Unauthenticated
+
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    following, asked = client(ENDED, 401)
+    with pytest.raises(Unauthenticated, match="unknown, revoked or expired"):
+        list(following.events("run-x"))
+    assert asked == ["0", "0"]
 
 
 def test_a_verdict_is_readable_at_any_width() -> None:
