@@ -16,7 +16,7 @@ from livinglab.domain.isolation import Area, Finding, IsolationProfile, Mount, R
 from livinglab.domain.model import Frozen, Moment
 from livinglab.domain.pilot import Pilot
 from livinglab.domain.plan import Plan
-from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, RunState, Step
+from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, RunCount, RunState, Step
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import SiteRecord
 
@@ -460,6 +460,9 @@ class Tx(Protocol):
     def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:
         """How many runs that organisation had in that sandbox before, across plans."""
         ...
+
+    def run_counts(self) -> tuple[RunCount, ...]:
+        """How many runs each site has in each state, of all of them."""
 
     def queue(self, site: str, limit: int) -> tuple[Run, ...]:
         """Queued runs of a site, in the order of their turn: by priority, then the oldest first."""

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     """Requests that it may make at once."""
     streams: int = Field(default=50, ge=1)
     """Event streams that a client may have open at a time."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
+    """Where this process tells Prometheus its numbers; 0: nowhere. API and worker want one each; whoever may read it sees all of the lab's counts."""
     mlflow_url: str = ""
     """Tracking server; empty: nothing is tracked."""
     prefect_url: str = ""

@@ -1,14 +1,19 @@
 """The application."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 import livinglab
 from livinglab.bootstrap import Lab, open_lab
 from livinglab.domain.documents import MOST_BYTES
+from livinglab.monitoring.metrics import new_registry, serving
 from sandbox_api import errors
 from sandbox_api.auth import Door
 from sandbox_api.limits import BodyLimit
+from sandbox_api.metrics import Requests
 from sandbox_api.routes import content, discovery, documents, plans, runs, sites, uploads
 
 DESCRIPTION = """
@@ -20,12 +25,22 @@ plans and runs are paged by cursor, and what belongs to another organisation doe
 def create_app(lab: Lab | None = None) -> FastAPI:
     """The API over a lab (None: the one of the environment's settings)."""
     lab = lab or open_lab()
+
+    @asynccontextmanager
+    async def telling(_app: FastAPI) -> AsyncIterator[None]:
+        own = lab.settings
+        with serving(registry, own.metrics_host, own.metrics_port) if own.metrics_port else nullcontext():
+            yield
+
     app = FastAPIOffline(  # its pages come with it: a lab has no way to a CDN
         title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None,
+        lifespan=telling,
         responses=errors.RESPONSES)  # fmt: skip
     app.state.lab, app.state.door = lab, Door(lab)
+    app.state.metrics = registry = new_registry(lab.store, lab.clock)
     larger = {"/v1/images": lab.settings.upload_limit, "/v1/uploads/[^/]+": lab.settings.upload_limit, "/v1/pilots/[^/]+/documents/[^/]+": MOST_BYTES}
     app.add_middleware(BodyLimit, limit=lab.settings.body_limit, larger=larger)
+    app.add_middleware(Requests, registry=registry)
     errors.install(app)
     for router in (content.router, documents.router, plans.router, runs.router, sites.router, uploads.router):
         app.include_router(router, prefix="/v1")

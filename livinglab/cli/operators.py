@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
 
 import click
@@ -78,6 +79,7 @@ def serve(host: str | None, port: int | None) -> None:
 def worker(site: str, slots: int | None, *, once: bool) -> None:
     """Carry the runs of a site. Several may run; a run has one of them at a time, and the next one goes on where one was killed."""
     from livinglab.bootstrap import open_lab, open_worker
+    from livinglab.monitoring.metrics import new_registry, serving
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "alembic"):
@@ -85,11 +87,14 @@ def worker(site: str, slots: int | None, *, once: bool) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
-    work = open_worker(open_lab(), site, slots=slots, stopping=stopping)
+    lab = open_lab()
+    work = open_worker(lab, site, slots=slots, stopping=stopping)
     most = work.supervisor.in_flight or work.supervisor.slots
     logging.getLogger("livinglab").info("carrying the runs of site %s: %d at a time, %d of them by a step", site, most, work.supervisor.slots)
-    # Not in the main thread, which hears the signals (Prefect would take them for itself).
-    thread = threading.Thread(target=work.serve, kwargs={"until_idle": once}, name="worker")
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.5)
+    own = lab.settings
+    with serving(new_registry(lab.store, lab.clock), own.metrics_host, own.metrics_port) if own.metrics_port else nullcontext():
+        # Not in the main thread, which hears the signals (Prefect would take them for itself).
+        thread = threading.Thread(target=work.serve, kwargs={"until_idle": once}, name="worker")
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.5)

@@ -123,6 +123,15 @@ class Attempt(Frozen):
         return self.model_copy(update={"state": state})
 
 
+class RunCount(Frozen):
+    """How many runs a site has in a state, and since when the oldest of them is there."""
+
+    site: str
+    state: RunState
+    runs: int
+    oldest: Moment
+
+
 class Run(Frozen):
     """One execution of a pilot under a plan at a site."""
 

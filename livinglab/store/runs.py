@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from livinglab.domain.errors import Conflict, StaleEpoch
-from livinglab.domain.run import Attempt, JournalEntry, Run, RunState, Step
+from livinglab.domain.run import Attempt, JournalEntry, Run, RunCount, RunState, Step
 from livinglab.store import tables as t
 from livinglab.store.base import moment, seconds, seen_by
 from livinglab.store.content import page
@@ -48,6 +48,12 @@ class RunTables(SiteTables):
     def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:
         where = (t.runs.c.organisation == organisation, t.runs.c.sandbox == sandbox, t.runs.c.created_at < seconds(created_at))
         return int(self.scalar(sa.func.count(t.runs.c.id), *where))
+
+    def run_counts(self) -> tuple[RunCount, ...]:
+        runs = t.runs.c
+        counted = sa.select(runs.site, runs.state, sa.func.count().label("runs"), sa.func.min(runs.created_at).label("oldest"))
+        rows = self.connection.execute(counted.group_by(runs.site, runs.state).order_by(runs.site, runs.state))
+        return tuple(RunCount(site=row.site, state=row.state, runs=row.runs, oldest=moment(row.oldest)) for row in rows)
 
     def queue(self, site: str, limit: int) -> tuple[Run, ...]:
         waiting = sa.select(t.runs.c.doc).where(t.runs.c.site == site, t.runs.c.state == RunState.QUEUED)

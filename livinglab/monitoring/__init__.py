@@ -1,0 +1,1 @@
+"""What the lab tells whoever watches it."""
