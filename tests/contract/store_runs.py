@@ -175,6 +175,19 @@ class StoreRunsSuite(WithStore):
 
     # --- events, cursors, documents, logs ---
 
+    def test_runs_are_counted_by_site_and_state(self, store: SqlStore) -> None:
+        with store.transaction(read_only=True) as tx:
+            assert tx.run_counts() == ()
+        r.with_attempts(store, 3)
+        with store.transaction() as tx:
+            oldest = min((run for n in range(3) if (run := tx.run(f"run-000{n}"))), key=lambda run: run.created_at)
+            newest = tx.run("run-0002")
+            assert newest
+            tx.update_run(newest.to(RunState.RUNNING), newest)
+            counts = tx.run_counts()
+        assert [(count.site, count.state, count.runs) for count in counts] == [("docker", RunState.QUEUED, 2), ("docker", RunState.RUNNING, 1)]
+        assert counts[0].oldest == oldest.created_at
+
     def test_events_in_order_and_by_who_may_see_them(self, store: SqlStore) -> None:
         with store.transaction() as tx:
             ids = [tx.emit(r.event("a", run="run-1", data={"n": 1.5, "deep": {"x": [1, None]}})), tx.emit(r.event("b", "rival")),
