@@ -18,6 +18,8 @@ _KEYS_HOLD, _AT_MOST = 600.0, 3_600.0
 """Seconds after which the provider's keys are asked for again; and after which they are used no more, though it does not answer."""
 _NOT_BEFORE = 10.0
 """Seconds between two questions to the provider, whatever tokens are shown: an unknown key's id is anybody's to invent."""
+_MEANWHILE = 0.5
+"""Seconds that somebody with a key that is not known waits for what somebody else has asked."""
 _ANSWER, _TOKEN = 1 << 20, 16 << 10
 """Bytes of a provider's answer, and of a token, at most."""
 _TIMEOUT = 5.0
@@ -51,7 +53,7 @@ class Provider:
         self.issuer, self.audience = issuer, audience
         self._algorithms, self._types = frozenset(algorithms), {kind.lower() for kind in types}
         self._http = http or httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
-        self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._had, self._asked = float("-inf"), float("-inf")
         self._problem = ""
@@ -101,18 +103,24 @@ class Provider:
     # --- the provider's keys ------------------------------------------------------------------------------------------------
 
     def _key(self, kid: str) -> jwt.PyJWK:
-        with self._lock:
-            age = time.monotonic() - self._had
-            if (age > _KEYS_HOLD or kid not in self._keys) and time.monotonic() - self._asked > _NOT_BEFORE:
+        due = kid not in self._keys or time.monotonic() - self._had > _KEYS_HOLD
+        if due and time.monotonic() - self._asked > _NOT_BEFORE and self._refreshing.acquire(blocking=False):
+            try:
                 self._refresh()
-            if time.monotonic() - self._had > _AT_MOST:
-                msg = f"the identity provider's keys are not to be had: {self._problem or 'it was asked a moment ago'}."
-                raise Unreachable(msg)
-            if kid not in self._keys:
-                raise _refused("its provider has no such key")
-            return self._keys[kid]
+            finally:
+                self._refreshing.release()
+        elif kid not in self._keys and self._refreshing.acquire(timeout=_MEANWHILE):  # somebody else asks at the moment
+            self._refreshing.release()
+        keys, had = self._keys, self._had
+        if time.monotonic() - had > _AT_MOST:
+            msg = f"the identity provider's keys are not to be had: {self._problem or 'it was asked a moment ago'}."
+            raise Unreachable(msg)
+        if kid not in keys:
+            raise _refused("its provider has no such key")
+        return keys[kid]
 
     def _refresh(self) -> None:
+        """By one thread at a time. Those whose key is known go on meanwhile: a provider that hangs must not hold up whoever is served."""
         self._asked = time.monotonic()
         try:
             self._keys = _usable(self._get(str(self.discover()["jwks_uri"])))

@@ -1,6 +1,7 @@
 """Access tokens: what a token must be to be believed, and how the provider's keys are had. The provider is played here, so that it can be wrong."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -205,6 +206,31 @@ def test_a_key_that_was_withdrawn_holds_for_ten_minutes_at_most(far: Far, now: l
     now[0] += 601
     with pytest.raises(Unauthenticated, match="no such key"):
         provider.identity_of(token())
+
+
+def test_a_provider_that_hangs_holds_up_nobody_whose_key_is_known(far: Far, now: list[float]) -> None:
+    """One asks, and waits; those who come meanwhile are served, and those with an unknown key are refused after a moment."""
+    provider = provider_of(far)
+    provider.identity_of(token())
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hangs(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        assert go_on.wait(20)
+        return httpx.Response(200, json={"keys": [jwk(OTHER_KEY, "two")]} if request.url.path == "/keys" else far.document)
+
+    far.answer = hangs
+    now[0] += 601
+    found: list[str] = []
+    waits = threading.Thread(target=lambda: found.append(provider.identity_of(token(OTHER_KEY, header={"kid": "two"})).subject))
+    waits.start()
+    assert asked.wait(10)
+    assert provider.identity_of(token()).subject == "s-17"
+    with pytest.raises(Unauthenticated, match="no such key"):
+        provider.identity_of(token(header={"kid": "three"}))
+    go_on.set()
+    waits.join(20)
+    assert found == ["s-17"]
 
 
 def test_invented_key_ids_do_not_make_it_ask_more_than_every_ten_seconds(far: Far, now: list[float]) -> None:

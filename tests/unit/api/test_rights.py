@@ -49,15 +49,19 @@ class World:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[TestClient]:
-    own = Settings(home=home, oidc_issuer="https://id.example", oidc_audience="lab")
+def serving(home: Path, rate: float = 50) -> Iterator[TestClient]:
+    own = Settings(home=home, oidc_issuer="https://id.example", oidc_audience="lab", rate=rate)
     with TestClient(create_app(open_lab(own)), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
+    return new_world(tmp_path_factory.mktemp("world"))
+
+
+def new_world(folder: Path) -> World:
+    """One in that folder."""
     home = folder / "home"
     lab = open_lab(Settings(home=home))
     tokens = {name: lab.access.issue_token(organisation, {s: Role(r) for s, r in roles.items()})[1] for name, (organisation, roles) in ROLES.items()}
