@@ -465,7 +465,15 @@ class Tx(Protocol):
         """How many runs each site has in each state, of all of them."""
 
     def queue(self, site: str, limit: int) -> tuple[Run, ...]:
-        """Queued runs of a site, in the order of their turn: by priority, then the oldest first."""
+        """Queued runs of a site, in the order of their turn.
+
+        That is by priority; then in fair shares, so that of two organisations the one comes first that has fewer attempts under way there, with
+        its own that come before; then the oldest.
+        """
+        ...
+
+    def ahead(self, run: Run) -> int:
+        """How many queued runs of its site come before it, without those that are held."""
         ...
 
     def add_attempt(self, attempt: Attempt) -> None: ...
@@ -476,12 +484,14 @@ class Tx(Protocol):
         ...
 
     def claim(self, site: str, owner: str, now: datetime, lease: timedelta, dead: Callable[[str], bool], most: int = 1) -> tuple[Attempt, ...]:
-        """The next attempts of the site, by priority and then age, that are not final and that nobody owns (no owner, lease over, or
-        `dead(owner)`), taken over by `owner` with the next epoch; `most` of them at most. Two callers never get the same one.
+        """The next attempts of the site, taken over by `owner` with the next epoch; `most` of them at most.
+
+        Those are next that were begun, then the others by their turn (see `queue`), of all that are not final and that nobody owns: no owner,
+        lease over, or `dead(owner)`. Two callers never get the same one.
 
         One that was never begun has to wait while its run is held, and while the site is draining, away, or away too soon for it;
         not where its run is to be cancelled.
-        """  # noqa: D205
+        """
         ...
 
     def renew(self, held: Mapping[str, int], until: datetime) -> frozenset[str]:

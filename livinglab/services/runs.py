@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
 from typing import Any
 
 from pydantic import ValidationError
@@ -258,8 +257,7 @@ class Runs:
         """Why the run stands where it stands, for whoever may see it."""
         with self.store.transaction(read_only=True) as tx:
             run = visible_run(tx, caller, id_)
-            queued = tx.queue(run.site, 1_000) if run.state is RunState.QUEUED else ()
-            ahead = [r.held_by for r in takewhile(lambda r: r.id != run.id, queued)].count(None)
+            ahead = tx.ahead(run) if run.state is RunState.QUEUED else 0
             attempts = tx.attempts(run.id)
             waiting = waiting_of(attempts[-1], tx.journal(attempts[-1].id))
             return why(run, attempts, self.clock.now(), site=tx.site(run.site), ahead=ahead, waiting=waiting)

@@ -56,8 +56,13 @@ class RunTables(SiteTables):
         return tuple(RunCount(site=row.site, state=row.state, runs=row.runs, oldest=moment(row.oldest)) for row in rows)
 
     def queue(self, site: str, limit: int) -> tuple[Run, ...]:
-        waiting = sa.select(t.runs.c.doc).where(t.runs.c.site == site, t.runs.c.state == RunState.QUEUED)
-        return self.many(Run, waiting.order_by(*_TURN).limit(limit))
+        places = _places(site)
+        return self.many(Run, sa.select(t.runs.c.doc).join(places, places.c.id == t.runs.c.id).order_by(places.c.place).limit(limit))
+
+    def ahead(self, run: Run) -> int:
+        places = _places(run.site)
+        mine = sa.select(places.c.place).where(places.c.id == run.id).scalar_subquery()
+        return int(self.scalar(sa.func.count(), places.c.place < mine, places.c.held.is_(False)))
 
     def add_attempt(self, attempt: Attempt) -> None:
         site = self.scalar(t.runs.c.site, t.runs.c.id == attempt.run)
@@ -89,8 +94,10 @@ class RunTables(SiteTables):
         lapsed = sa.and_(c.lease_until.is_not(None), c.lease_until <= seconds(now))
         holders = self.connection.execute(sa.select(c.owner).distinct().where(*is_open, c.owner.is_not(None), ~lapsed)).scalars().all()
         free = sa.or_(c.owner.is_(None), lapsed, c.owner.in_([holder for holder in holders if dead(holder)]))
-        turn = (t.runs.c.priority.desc(), c.created_at, c.id)
-        joined = _ATTEMPT.join(t.runs, t.runs.c.id == c.run)
+        going, begun = _going(site), sa.case((c.state != RunState.QUEUED, 0), else_=1)
+        share = _share(going, begun, t.runs.c.priority.desc(), c.created_at, c.id)
+        joined = _ATTEMPT.join(t.runs, t.runs.c.id == c.run).outerjoin(going, going.c.organisation == t.runs.c.organisation)
+        turn = (begun, t.runs.c.priority.desc(), share, c.created_at, c.id)
         found = self._attempts(joined.where(*is_open, free, self._may_go_on(site, now)).order_by(*turn).limit(most))
         taken = tuple(one.model_copy(update={"owner": owner, "epoch": one.epoch + 1, "lease_until": now + lease}) for one in found)
         for attempt in taken:
@@ -127,6 +134,30 @@ class RunTables(SiteTables):
             msg = f"step {entry.step} of {entry.attempt} is done already."
             raise Conflict(msg)
         self.put(t.journal, {"attempt": entry.attempt, "step": entry.step}, status=entry.status, doc=entry.model_dump_json())
+
+
+def _going(site: str) -> sa.Subquery:
+    """How many attempts of each organisation are under way at a site."""
+    c = t.attempts.c
+    under_way = sa.or_(c.owner.is_not(None), c.state != RunState.QUEUED)
+    counted = sa.select(t.runs.c.organisation, sa.func.count().label("count")).join(t.attempts, c.run == t.runs.c.id)
+    return counted.where(c.site == site, c.final.is_(False), under_way).group_by(t.runs.c.organisation).subquery("going")
+
+
+def _share(going: sa.Subquery, *turn: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    """How many an organisation would have under way, were this one of its own begun and those of them that come before it."""
+    own: sa.ColumnElement[int] = sa.func.row_number().over(partition_by=t.runs.c.organisation, order_by=turn)
+    return own + sa.func.coalesce(going.c.count, 0)
+
+
+def _places(site: str) -> sa.Subquery:
+    """The place of each queued run of a site: by priority, then in fair shares, then by age. What is held takes nobody's share."""
+    c, going = t.runs.c, _going(site)
+    share = _share(going, c.held, *_TURN)
+    queued = sa.select(c.id, c.held, c.priority, c.created_at, share.label("share")).where(c.site == site, c.state == RunState.QUEUED)
+    s = queued.outerjoin(going, going.c.organisation == c.organisation).subquery("shared").c
+    place = sa.func.row_number().over(order_by=(s.priority.desc(), s.share, s.created_at, s.id))
+    return sa.select(s.id, s.held, place.label("place")).subquery("places")
 
 
 def _run_columns(run: Run) -> dict[str, object]:

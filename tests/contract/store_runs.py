@@ -142,6 +142,78 @@ class StoreRunsSuite(WithStore):
             rest = tx.claim("docker", "new", r.T0, timedelta(seconds=30), dead, 9)
         assert [[a.id for a in claimed] for claimed in (first, rest)] == [[made[2].id, made[3].id], [made[4].id, made[5].id]]
 
+    def queue_of(self, store: SqlStore, organisations: str, **more: dict[int, object]) -> list[str]:
+        """A queued run for each letter, the first the oldest, of the organisation of that letter; their ids."""
+        with store.transaction() as tx:
+            for letter in sorted(set(organisations)):
+                tx.add_pilot(r.pilot(ord(letter), organisation=f"org-{letter}"))
+            for n, letter in enumerate(organisations):
+                change = {name: values[n] for name, values in more.items() if n in values}
+                run = r.run(r.pilot(ord(letter), organisation=f"org-{letter}"), n, plan_id=f"plan-{letter}").model_copy(update=change)
+                tx.add_run(run, r.attempt(run))
+        return [f"run-{n:04}" for n in range(len(organisations))]
+
+    def claimed(self, store: SqlStore, count: int) -> list[int]:
+        """The numbers of the runs that are claimed next, one after the other."""
+        found = []
+        for n in range(count):
+            with store.transaction() as tx:
+                found += [int(a.run[-4:]) for a in tx.claim("docker", f"worker-{n}", r.at(100), timedelta(days=1), lambda _: False)]
+        return found
+
+    def test_organisations_take_turns_however_many_runs_each_has_asked_for(self, store: SqlStore) -> None:
+        ids = self.queue_of(store, "aaaaaabbc")
+        with store.transaction(read_only=True) as tx:
+            queued = tx.queue("docker", 9)
+            assert [run.id for run in queued] == [ids[n] for n in (0, 6, 8, 1, 7, 2, 3, 4, 5)]
+            assert [tx.ahead(run) for run in queued] == list(range(9))
+            assert [run.id for run in tx.queue("docker", 2)] == [ids[0], ids[6]]
+        assert self.claimed(store, 10) == [0, 6, 8, 1, 7, 2, 3, 4, 5]
+
+    def test_who_has_much_under_way_waits_for_who_has_little(self, store: SqlStore) -> None:
+        self.queue_of(store, "aaaab")
+        assert self.claimed(store, 3) == [0, 4, 1]
+        with store.transaction() as tx:  # b asks for two more, later than a did
+            for n in (5, 6):
+                run = r.run(r.pilot(ord("b"), organisation="org-b"), n, plan_id="plan-b")
+                tx.add_run(run, r.attempt(run))
+        assert self.claimed(store, 4) == [5, 2, 6, 3]
+
+    def test_a_priority_goes_before_shares_and_what_is_held_takes_nobodys(self, store: SqlStore) -> None:
+        ids = self.queue_of(store, "aaab", priority={2: 5}, held_by={0: "somebody"})
+        with store.transaction(read_only=True) as tx:
+            run = tx.run(ids[1])
+            assert run
+            assert tx.ahead(run) == 2  # the one with the priority, and the other organisation's; not the one that is held
+        assert self.claimed(store, 4) == [2, 3, 1]
+
+    def test_what_was_begun_goes_on_before_anything_else_begins(self, store: SqlStore) -> None:
+        self.queue_of(store, "aab", priority={2: 50})
+        with store.transaction() as tx:
+            (first,) = (a for a in tx.attempts("run-0000"))
+            tx.update_attempt(first.model_copy(update={"state": RunState.RUNNING}), 0)
+        assert self.claimed(store, 3) == [0, 2, 1]
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_turns_are_those_of_a_plain_model(self, store: SqlStore, seed: int) -> None:
+        """The next one is, of those of the highest priority, of the organisation that has the least under way with it; then the oldest."""
+        chance = random.Random(seed)
+        letters = "".join(chance.choice("abcd") for _ in range(24))
+        priorities = {n: chance.choice((0, 0, 0, 1)) for n in range(24)}
+        self.queue_of(store, letters, priority=dict(priorities))
+        under_way, left, expected = dict.fromkeys("abcd", 0), list(range(24)), []
+        while left:
+            rank = dict.fromkeys("abcd", 0)
+            shares: dict[int, int] = {}
+            for n in sorted(left, key=lambda n: (-priorities[n], n)):
+                rank[letters[n]] += 1
+                shares[n] = under_way[letters[n]] + rank[letters[n]]
+            best = min(left, key=lambda n: (-priorities[n], shares[n], n))
+            expected.append(best)
+            left.remove(best)
+            under_way[letters[best]] += 1
+        assert self.claimed(store, 24) == expected
+
     def test_attempts_of_a_run(self, store: SqlStore) -> None:
         (first,) = r.with_attempts(store)
         second = first.model_copy(update={"number": 2})
