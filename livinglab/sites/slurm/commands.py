@@ -132,7 +132,7 @@ def _account_line(fields: dict[str, str]) -> Line:
         usage["gpu_seconds"] = gpus * usage["elapsed_seconds"]
     return Line(id=fields["JobID"], name=name_of(fields["JobID"], fields["JobName"]), state=fields["State"], nodes=fields["NodeList"],
                 exit_code=_exit(fields["ExitCode"]), restarts=int(_number(fields["Restarts"])), submitted=submitted_at,
-                started=started, ended=ended, usage=tuple(usage.items()))  # fmt: skip
+                started=started, ended=ended, usage=tuple(sorted(usage.items())))  # fmt: skip
 
 
 def _with_step(line: Line, fields: dict[str, str]) -> Line:
@@ -141,7 +141,7 @@ def _with_step(line: Line, fields: dict[str, str]) -> Line:
         usage["memory_peak_bytes"] = max(peak, usage.get("memory_peak_bytes", 0.0))
     if energy := _number(fields["ConsumedEnergyRaw"]):
         usage["energy_joules"] = max(energy, usage.get("energy_joules", 0.0))
-    return replace(line, usage=tuple(usage.items()))
+    return replace(line, usage=tuple(sorted(usage.items())))
 
 
 def scancel(ids: Collection[str]) -> list[str]:

@@ -271,7 +271,7 @@ def parse_accounting(body: bytes | bytearray, user: str) -> tuple[Line, ...]:
     return tuple(
         Line(id=str(entry.job_id), name=entry.name, state=_state(entry.state.current), nodes=entry.nodes, exit_code=entry.exit_code.code,
              restarts=entry.restart_cnt, submitted=_moment(entry.time.submission), started=_moment(entry.started), ended=_moment(entry.time.end),
-             usage=tuple(_usage(entry).items()))
+             usage=tuple(sorted(_usage(entry).items())))
         for entry in entries if entry.user == user
     )  # fmt: skip
 
