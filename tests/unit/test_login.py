@@ -1,7 +1,8 @@
 """Logging in at a provider that answers badly, or worse; and what is kept of a login."""
 
 import json
-import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -195,11 +196,7 @@ def test_a_file_that_is_not_what_was_written_is_named(kept: Path, text: str) -> 
 def test_a_process_that_dies_while_it_writes_leaves_what_was_there(kept: Path) -> None:
     logins.keep("https://one.example", login())
     before = kept.read_text()
-    child = os.fork()
-    if child == 0:
-        with logins._kept() as found:
-            found.clear()
-            os._exit(1)
-    os.waitpid(child, 0)
+    dies = "import os\nfrom livinglab.cli import logins\nwith logins._kept() as found:\n    found.clear()\n    os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", dies], check=False).returncode == 9
     assert kept.read_text() == before
     logins.keep("https://two.example", login())  # and holds no lock
