@@ -5,13 +5,12 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import jwt
 from pydantic import ValidationError
 
-from livinglab.domain.access import Identity
+from livinglab.domain.access import Identity, is_private_way
 from livinglab.domain.errors import LivingLabError, PlatformFault, Unauthenticated, Unreachable
 
 _KEYS_HOLD, _AT_MOST = 600.0, 3_600.0
@@ -30,7 +29,6 @@ _CLAIMS = ("iss", "sub", "aud", "exp", "iat")
 _OF_AN_ID_TOKEN = ("nonce", "at_hash", "c_hash", "s_hash")
 _KIND = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 """Of key, by how an algorithm's name begins."""
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Provider:
@@ -175,8 +173,7 @@ def _refused(why: str) -> Unauthenticated:
 
 def _check_address(address: str, what: str) -> None:
     """Plain HTTP would let anyone on the way hand out keys."""
-    parts = urlsplit(address)
-    if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+    if not is_private_way(address):
         msg = f"{what} is not an https address."
         raise PlatformFault(msg)
 

@@ -88,32 +88,25 @@ class Client:
             upload = self.post("/v1/uploads", {"size": path.stat().st_size, "digest": digest})
             where, since = address("uploads", upload["id"]), time.monotonic()
             progress(upload["offset"])
+            is_known = True  # how much is there
             while upload["offset"] < upload["size"]:
-                file.seek(upload["offset"])
                 try:
-                    headers = {"Upload-Offset": str(upload["offset"]), "Content-Type": "application/partial-upload"}
-                    there = self._call("PATCH", where, content=file.read(PART), headers=headers, timeout=600).json()
-                    since = time.monotonic()
+                    there = self._send_part(where, file, upload["offset"]) if is_known else self.get(where)
                 except (Unreachable, Conflict):  # Conflict: more of it came than was heard of
                     if time.monotonic() - since > PATIENCE:
                         raise
                     time.sleep(1)
-                    there = self._once_more(where, since)
+                    is_known = False
+                    continue
+                since, is_known = time.monotonic() if is_known else since, True
                 progress(there["offset"] - upload["offset"])
                 upload = there
         return str(self.post(f"{where}/image", None)["digest"])
 
-    def _once_more(self, where: str, since: float) -> Any:
-        """What is there, from whoever comes back."""
-        import time
-
-        while True:
-            try:
-                return self.get(where)
-            except Unreachable:
-                if time.monotonic() - since > PATIENCE:
-                    raise
-                time.sleep(1)
+    def _send_part(self, where: str, file: BinaryIO, offset: int) -> Any:
+        file.seek(offset)
+        headers = {"Upload-Offset": str(offset), "Content-Type": "application/partial-upload"}
+        return self._call("PATCH", where, content=file.read(PART), headers=headers, timeout=600).json()
 
     def events(self, run: str, after: int = 0) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """(id, kind, data) of a run's events until it is over; taken up again where the connection broke.
@@ -221,10 +214,10 @@ def base_of(api: str | None = None) -> str:
 
 def connect(api: str | None = None, token: str | None = None) -> Client:
     """A client of `api` with `token` (both by default from the environment), or as whoever is logged in there."""
-    from livinglab.cli import logins
-
     base, token = base_of(api), token or os.environ.get("LIVINGLAB_TOKEN")
     if not token:
+        from livinglab.cli import logins
+
         if not logins.is_logged_in(base):
             msg = "a token is needed: --token, or LIVINGLAB_TOKEN; or a login."
             raise Unauthenticated(

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -151,17 +152,17 @@ def _site(settings: "Settings", record: "SiteRecord") -> Finding:
 def _docker(settings: "Settings", record: "SiteRecord", what: str) -> Finding:
     if not find_spec("docker"):
         return Finding(what, None, "its library is not installed", "Only a worker needs it.")
-    import docker
-    import requests
+    from livinglab.domain.errors import LivingLabError
+    from livinglab.sites.docker_engine import connect, translated
 
     runtime = record.settings.get("runtime") or settings.docker_runtime
     url = record.settings.get("url") or settings.docker_url
     try:
-        client = docker.DockerClient(base_url=str(url), timeout=_SECONDS) if url else docker.from_env(timeout=_SECONDS)
-        info = client.info()
-        client.close()
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        return Finding(what, well=False, said=f"no Docker Engine answers ({str(error).splitlines()[0][:120]})", hint="infra/engine.sh up starts one.")
+        with translated(), closing(connect(str(url) if url else None, _SECONDS)) as engine:
+            info = engine.info()
+    except LivingLabError as error:
+        said = f"no Docker Engine answers ({error.message.rstrip('.')})"
+        return Finding(what, well=False, said=said, hint=error.hint or "infra/engine.sh up starts one.")
     if runtime and runtime not in info["Runtimes"]:
         known = ", ".join(sorted(info["Runtimes"]))
         return Finding(what, well=False, said=f"the engine has no runtime {runtime!r}, but {known}", hint="Register it in /etc/docker/daemon.json.")

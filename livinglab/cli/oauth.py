@@ -11,11 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from livinglab.domain.access import is_private_way
 from livinglab.domain.errors import Invalid, Unauthenticated, Unreachable
 
 WAITS = 300.0
 """Seconds that somebody may take to log in."""
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PAGE = b"""<!doctype html><meta charset="utf-8"><title>livinglab</title>
 <p style="font: 1.2rem system-ui; margin: 4rem">The command has its answer. You may close this page."""
 
@@ -133,8 +133,7 @@ class Provider:
 
 def _check(address: str) -> None:
     """Nothing secret goes over plain HTTP, but within this machine."""
-    parts = urlsplit(address)
-    if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+    if not is_private_way(address):
         msg = f"{address!r} is no https address, so nobody logs in there."
         raise Invalid(msg)
 

@@ -1,5 +1,7 @@
 """Who may come in: organisations, their tokens and their public keys."""
 
+from urllib.parse import urlsplit
+
 from pydantic import Field
 
 from livinglab.domain.canonical import Digest
@@ -8,6 +10,13 @@ from livinglab.domain.model import Frozen, Moment, Slug
 from livinglab.domain.sandbox import Role
 
 _PRINTABLE = r"^[\x21-\x7e]+$"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def is_private_way(address: str) -> bool:
+    """May secrets and keys travel there: over https, or within this machine?"""
+    parts = urlsplit(address)
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
 
 
 class Token(Frozen):

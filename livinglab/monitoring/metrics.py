@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -51,17 +51,8 @@ def new_registry(store: Store, clock: Clock) -> CollectorRegistry:
     registry.register(LabCollector(store, clock))
     for own in (ProcessCollector, PlatformCollector, GCCollector):
         own(registry=registry)
-    threads = GaugeThreads()
-    registry.register(threads)
+    Gauge("livinglab_threads", "Threads of this process.", registry=registry).set_function(threading.active_count)
     return registry
-
-
-class GaugeThreads(Collector):
-    """This process's threads."""
-
-    def collect(self) -> Iterator[Metric]:
-        """See the library."""
-        yield GaugeMetricFamily("livinglab_threads", "Threads of this process.", value=threading.active_count())
 
 
 @contextmanager

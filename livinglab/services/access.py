@@ -74,10 +74,10 @@ class Access:
         member = parse(Member, document, "member")
         with self.store.transaction() as tx:
             known = tx.member(identity)
-            if known and not known.revoked_at and known.organisation != organisation:
-                msg = f"{subject} is a member of {known.organisation}."
-                raise Conflict(msg, hint="Revoke that first: nobody speaks for two organisations.")
             if known and not known.revoked_at:
+                if known.organisation != organisation:
+                    msg = f"{subject} is a member of {known.organisation}."
+                    raise Conflict(msg, hint="Revoke that first: nobody speaks for two organisations.")
                 member = member.model_copy(update={"created_at": known.created_at, "label": label or known.label})
             tx.put_member(member)
         return member
@@ -108,7 +108,7 @@ class Access:
             member = tx.member(identity)
         if member is None or member.revoked_at:
             msg = f"the lab does not know {identity.subject} of {identity.issuer}."
-            raise Forbidden(msg, hint="Its operator lets you in: livinglab member add ISSUER SUBJECT ORGANISATION --role SANDBOX=ROLE.")
+            raise Forbidden(msg, hint="Its operator lets you in: livinglab member add SUBJECT ORGANISATION --role SANDBOX=ROLE.")
         return Caller(organisation=member.organisation, roles=member.roles, token=f"{identity.issuer}#{identity.subject}")
 
     # --- keys -------------------------------------------------------------------------------------------------------------

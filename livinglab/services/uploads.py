@@ -48,8 +48,7 @@ class Uploads:
         about = {"organisation": caller.organisation, "size": size, "digest": digest}
         made = parse(Upload, {"id": new_id("upl", now), "created_at": now, **about}, "upload")
         with self.store.transaction() as tx:
-            self._forget_old(tx)
-            mine = [upload for upload in tx.uploads() if upload.organisation == caller.organisation]
+            mine = [upload for upload in self._without_old(tx) if upload.organisation == caller.organisation]
             known = next((upload for upload in mine if (upload.size, upload.digest) == (size, digest)), None)
             if known is None and sum(upload.image is None for upload in mine) >= MOST:
                 msg = f"{caller.organisation} has {MOST} uploads open."
@@ -63,8 +62,8 @@ class Uploads:
         upload = self._mine(caller, id_)
         return upload, self._there(upload)
 
-    def append(self, caller: Caller, id_: str, offset: int, chunks: Iterable[bytes]) -> int:
-        """Go on at `offset`; how much is there then. What came before the way was cut is kept.
+    def append(self, caller: Caller, id_: str, offset: int, chunks: Iterable[bytes]) -> tuple[Upload, int]:
+        """Go on at `offset`; the upload, and how much of it is there then. What came before the way was cut is kept.
 
         Raises:
             Conflict: it goes on elsewhere, or somebody else is at it.
@@ -74,7 +73,7 @@ class Uploads:
         if upload.image:
             msg = "it is whole, and its image was taken in."
             raise Conflict(msg)
-        return self.parts.append(upload.id, offset, chunks, limit=upload.size)
+        return upload, self.parts.append(upload.id, offset, chunks, limit=upload.size)
 
     def finish(self, caller: Caller, id_: str) -> Image:
         """Take the image in. Twice is once, for whoever did not hear the first answer.
@@ -126,11 +125,14 @@ class Uploads:
             tx.remove_upload(upload.id)
         self.parts.drop(upload.id)
 
-    def _forget_old(self, tx: Tx) -> None:
-        """Everybody's; and files of which nobody knows any more."""
-        before = self.clock.now() - KEPT
+    def _without_old(self, tx: Tx) -> list[Upload]:
+        """Everybody's that are kept. The others are forgotten, and files of which nobody knows any more."""
+        before, kept = self.clock.now() - KEPT, list[Upload]()
         for upload in tx.uploads():
             if upload.created_at < before:
                 tx.remove_upload(upload.id)
                 self.parts.drop(upload.id)
-        self.parts.drop_all_but([upload.id for upload in tx.uploads()], older_than=KEPT.total_seconds())
+            else:
+                kept.append(upload)
+        self.parts.drop_all_but([upload.id for upload in kept], older_than=KEPT.total_seconds())
+        return kept

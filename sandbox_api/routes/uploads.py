@@ -38,8 +38,7 @@ def get_upload(lab: TheLab, caller: TheCaller, upload: str, response: Response) 
 async def append_to_upload(lab: TheLab, caller: TheCaller, upload: str, request: Request, response: Response,
                            upload_offset: Annotated[int, Header(ge=0)]) -> UploadView:  # fmt: skip
     """Send what follows, from the byte that `Upload-Offset` names: as much as one likes. What came before a connection broke is kept."""
-    await run_sync(lambda: lab.uploads.append(caller, upload, upload_offset, chunks_of(request)))
-    return _view(*await run_sync(lab.uploads.get, caller, upload), response)
+    return _view(*await run_sync(lambda: lab.uploads.append(caller, upload, upload_offset, chunks_of(request))), response)
 
 
 @router.post("/{upload}/image", status_code=201, responses=examples.answers(examples.IMAGE, 201))
