@@ -127,11 +127,15 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     return sandbox
 
 
-@pytest.mark.parametrize(("threshold", "more", "verdict", "code"), [
-    (0.99, {}, "FAIL", 1), (0.742, {}, "INCONCLUSIVE", 3), (0.6, {"min_events": 100_000}, "NOT_EVALUABLE", 4),
+# The data are drawn anew by every rehearsal. Over 1,500 draws the interval went from 0.69 ± 0.02 to 0.79 ± 0.02, and was wider than 0.06:
+# so between 0.71 and 0.765 it never lies inside, nor outside.
+@pytest.mark.parametrize(("demand", "verdict", "code"), [
+    ({"threshold": 0.99}, "FAIL", 1),
+    ({"direction": "within", "threshold": {"low": 0.71, "high": 0.765}}, "INCONCLUSIVE", 3),
+    ({"min_events": 100_000}, "NOT_EVALUABLE", 4),
 ])  # fmt: skip
-def test_the_exit_code_is_the_verdicts(tries: Tries, threshold: float, more: dict[str, Any], verdict: str, code: int) -> None:
-    sandbox = changed(tries.folder, lambda spec: spec["criteria"][1].update(threshold=threshold, **more))
+def test_the_exit_code_is_the_verdicts(tries: Tries, demand: dict[str, Any], verdict: str, code: int) -> None:
+    sandbox = changed(tries.folder, lambda spec: spec["criteria"][1].update(demand))
     ended, out, err = end(tries.begin(sandbox=sandbox, options=("--json",)))
     document = json.loads(out)
     assert (document["state"], document["verdict"]["verdict"], ended) == ("completed", verdict, code), document
