@@ -1,12 +1,14 @@
 """Families of criteria under Holm's procedure: what fails among many, and that older sets keep their digest and their meaning."""
 
+import gc
+from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -49,6 +51,16 @@ def verdicts(zs: list[float], criteria: tuple[Criterion, ...] | None = None) -> 
     return [result.verdict for result in found.results]
 
 
+@pytest.fixture
+def little_garbage() -> Iterator[None]:
+    """`multipletests` collects garbage at each call: seconds, where a whole suite's objects are looked through every time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # it holds for all examples
+@pytest.mark.usefixtures("little_garbage")
 @given(st.lists(st.floats(-6, 2), min_size=2, max_size=8))
 def test_what_fails_is_what_holms_procedure_of_statsmodels_rejects(zs: list[float]) -> None:
     p = np.array([NORMAL.cdf(z) for z in zs])
