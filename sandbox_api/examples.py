@@ -91,7 +91,7 @@ REPLAY: Json = {"ttc_threshold": 1.5, "lane_width": 3.5, "sizes": {"car": {"leng
                         "time": [0.0, 0.05], "x": [0.0, 1.4], "y": [0.0, 0.0], "angle": [0.0, 0.0], "speed": [28.0, 27.6],
                         "acceleration": [-8.0, -8.0], "gap": [13.2, 12.6], "ttc": [0.92, 0.89],
                         "others": [{"id": 0, "kind": "car", "frames": [0], "x": [18.1], "y": [1.2], "angle": [0.0]}]}]}  # fmt: skip
-DOCUMENT: Json = {"name": "verdict.json", "digest": digest("6"), "size": 2048}
+DOCUMENT: Json = {"name": "verdict.json", "digest": digest("6"), "size": 2048, "readable": True}
 ENTRY: Json = {
     "sequence": 0,
     "digest": digest("7"),

@@ -59,6 +59,7 @@ RIGHTS = {
     "GET /v1/runs/{run}/usage": "f-yfyf--!",
     "GET /v1/runs/{run}/replay": "f-yyfy--!",
     "GET /v1/runs/{run}/documents": "y-yyyy--!",
+    "GET /v1/runs/{run}/documents/{name}": "f-yfff--!",
     "GET /v1/runs/{run}/logs": "y-yfff--!",
     "GET /v1/runs/{run}/events": "y-yyyy--!",
     "GET /v1/sites": "yyyyyyyy!",

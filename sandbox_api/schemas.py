@@ -207,6 +207,8 @@ class DocumentView(BaseModel):
     name: str
     digest: Digest
     size: int
+    readable: bool
+    """May this caller read it? Of what it may not, it sees the digest that the chain names."""
 
 
 class PilotDocumentView(BaseModel):

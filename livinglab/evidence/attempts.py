@@ -168,11 +168,13 @@ class Runs:
         for s in told.all_of("execution"):
             if s.predicate["image"] != self.plan["pilot_image"]:
                 yield Problem(s.where, f"it executes {s.predicate['image']}, and the plan says {self.plan['pilot_image']}")
+            if {f"left-{role}.json": digest for role, digest in s.predicate["left"].items()} != s.subjects:
+                yield Problem(s.where, "it names two different things that were left")
         for s in told.all_of("measurement"):
             yield from self._pinned(s, _MEASURED, "measures with")
             if s.predicate["measurements"] != s.subjects.get("measurements.json"):
                 yield Problem(s.where, "it names two different measurements")
-            if execution is None or execution.number > s.number or s.predicate["outputs"] != execution.predicate["outputs"]:
+            if execution is None or execution.number > s.number or s.predicate["left"] != execution.predicate["left"]:
                 yield Problem(s.where, f"what it measures is not what the pilot of attempt {told.source} is stated to have left")
 
     def _pinned(self, s: Stated, pins: dict[str, str], does: str) -> Iterator[Problem]:

@@ -15,13 +15,14 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 KINDS = {
     "admission": "urn:livinglab:attestation:admission:v1",
     "isolation": "urn:livinglab:attestation:isolation:v1",
-    "execution": "urn:livinglab:attestation:execution:v1",
-    "measurement": "urn:livinglab:attestation:measurement:v1",
+    "execution": "urn:livinglab:attestation:execution:v2",
+    "measurement": "urn:livinglab:attestation:measurement:v2",
     "verdict": "urn:livinglab:attestation:verdict:v1",
     "outcome": "urn:livinglab:attestation:outcome:v1",
 }
 """What the lab signs. isolation follows SCAI's attributes with evidence, execution follows SLSA provenance, measurement
-and verdict follow in-toto's Test Result and Verification Summary."""
+and verdict follow in-toto's Test Result and Verification Summary. Version 2 of execution and measurement seals what a container left under
+one salted digest (ADR 24)."""
 
 PLAN_SIGNATURE = "urn:livinglab:attestation:plan-signature:v1"
 TRANSITION = "urn:livinglab:attestation:transition:v1"

@@ -4,26 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livinglab.domain.access import Caller, Document, LedgerRow
+from livinglab.domain.disclosure import is_sealed, may_read
 from livinglab.domain.errors import Conflict
-from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.evidence import merkle
 from livinglab.evidence.dossier import REQUIRED, DossierContents, write_dossier
 from livinglab.evidence.ledger import Entry
 from livinglab.ports import Artifacts, Store, Tx
-from livinglab.services.documents import may_read
+from livinglab.services import documents as required_documents
 from livinglab.services.plans import visible_plan
-
-EVIDENCE = (
-    "measurements.json",
-    "verdict.json",
-    "isolation-prepare.json",
-    "isolation-pilot.json",
-    "isolation-drive.json",
-    "isolation-decode.json",
-    "isolation-measure.json",
-)
-"""The documents of an attempt whose bytes a dossier carries; of all others it carries the digest."""
-
 
 @dataclass(frozen=True)
 class Dossiers:
@@ -55,15 +43,15 @@ class Dossiers:
                 raise Conflict(msg, hint="It is sealed at the end of a run.")
             documents = self._documents(tx, plan.id)
             keys = {s.key_id: key.pem.encode() for s in plan.signatures if (key := tx.key(s.key_id))}
-        may_see = _visible_names(release, caller)
+        sealed = {d: may_read(release.spec.disclosure, caller, release.spec.id, d.name) for d in documents if is_sealed(d.name)}
         # By the plan's digests, not by what is attached now: after an amended plan that may be something else.
         required = {document.file: document.digest for document in plan.body.documents}
-        may_read_required = may_read(caller, plan.body.participant, plan.body.sandbox)
+        may_read_required = required_documents.may_read(caller, plan.body.participant, plan.body.sandbox)
         contents = DossierContents(
             plan=body, release=document, ledger=[Entry(data=r.entry, digest=r.digest, body=r.body) for r in rows],
-            documents={_name(d): self.artifacts.read(d.digest) for d in documents if d.name in may_see},
+            documents={_name(d): self.artifacts.read(d.digest) for d, open_ in sealed.items() if open_},
             required={file: self.artifacts.read(digest) for file, digest in required.items() if may_read_required},
-            withheld={_name(d): d.digest for d in documents if d.name not in may_see}
+            withheld={_name(d): d.digest for d, open_ in sealed.items() if not open_}
             | {f"{REQUIRED}{file}": digest for file, digest in required.items() if not may_read_required},
             checkpoint=checkpoint.envelope, leaf_index=leaf.index, leaf_salt=leaf.salt,
             proof=merkle.inclusion_proof([item.leaf for item in tree[: checkpoint.size]], leaf.index), public_keys=keys)  # fmt: skip
@@ -76,9 +64,3 @@ class Dossiers:
 def _name(document: Document) -> str:
     return f"{document.subject}/{document.name}"
 
-
-def _visible_names(release: Release, caller: Caller) -> frozenset[str]:
-    role: Role | None = caller.role_in(release.spec.id)
-    if role and release.spec.disclosure.allows(Channel.MEASUREMENTS, role):
-        return frozenset(EVIDENCE)
-    return frozenset(name for name in EVIDENCE if name not in ("measurements.json", "verdict.json"))

@@ -355,17 +355,17 @@ class Engine:
             collected.keep_log(tx)  # before anything is judged of it: where the harness failed, it is all that says why
         outcomes.check_harness(collected, attestation, role)
         if role == "decode":
-            outcomes.check_decoded(collected, self.artifacts)
+            outcomes.check_decoded(s, collected, self.artifacts)
         if role == "measure":
             outcomes.check_measurements(collected, self.artifacts)
         self.boundary(f"{step}:stored")
 
         def state(tx: Tx, subject: Subject) -> None:
-            left = {} if role == "measure" else collected.about()
-            self.recorder.state(tx, subject, "isolation", {"harness": s.release.harness_image, document.name: document.digest, **left},
+            self.recorder.state(tx, subject, "isolation", {"harness": s.release.harness_image, document.name: document.digest, **collected.about()},
                                 outcomes.isolation(spec, role, attestation))  # fmt: skip
             if role == "measure":
-                self.recorder.state(tx, subject, "measurement", collected.about(), outcomes.measurement(s, collected))
+                about = {"measurements.json": collected.outputs["measurements.json"]}
+                self.recorder.state(tx, subject, "measurement", about, outcomes.measurement(s, collected))
                 run = tx.run(s.run.id) or s.run
                 tx.update_run(run.model_copy(update={"counts": True}), run)
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from livinglab.domain.access import Document
 from livinglab.domain.canonical import canonical, digest_of
+from livinglab.domain.disclosure import Left, Log
 from livinglab.domain.errors import IsolationNotProven, NotFound, PilotFault, PlatformFault
 from livinglab.domain.isolation import Area, Attestation, Finding
 from livinglab.domain.run import Cause, Failure, JobKey, JobRole, Step
@@ -71,8 +72,8 @@ class Collected:
         return dict(self.data["outputs"])
 
     def about(self) -> dict[str, str]:
-        """The documents as subjects of a statement."""
-        return {d.name: d.digest for d in self.documents}
+        """What a statement about it names: of all that the container left, the one salted digest."""
+        return {Left.name_of(self.key.role): self.data["left"]}
 
     def keep_log(self, tx: Tx) -> None:
         """The whole log, where followers read it."""
@@ -142,8 +143,14 @@ def _keep(artifacts: Artifacts, key: JobKey, outcome: Outcome) -> Collected:
         "started_at": outcome.started_at.isoformat(), "ended_at": outcome.ended_at.isoformat(),
         "report": artifacts.put(outcome.report) if outcome.report else None, "site_view": [f.model_dump(mode="json") for f in outcome.site_view],
         "log": documents[0].digest, "log_bytes": outcome.log_bytes, "log_truncated": outcome.log_truncated, "outputs": outputs,
-        "output_problem": outcome.output_problem, "usage": outcome.usage, "documents": [d.model_dump(mode="json") for d in documents],
+        "output_problem": outcome.output_problem, "usage": outcome.usage,
     }  # fmt: skip
+    left = Left(
+        salt=Left.new_salt(), role=key.role, exit_code=outcome.exit_code, limit=outcome.limit, output_problem=outcome.output_problem,
+        started_at=outcome.started_at, ended_at=outcome.ended_at, outputs=outputs, usage=outcome.usage,
+        log=Log(digest=documents[0].digest, bytes=outcome.log_bytes, truncated=outcome.log_truncated))  # fmt: skip
+    documents.append(store_json(artifacts, key.attempt, Left.name_of(key.role), left))
+    data |= {"left": documents[-1].digest, "documents": [d.model_dump(mode="json") for d in documents]}
     return Collected(key=key, data=data, documents=tuple(documents), report=outcome.report, site_view=outcome.site_view, log=log)
 
 
@@ -187,13 +194,14 @@ def pilot_failure(s: Situation, collected: Collected) -> Failure | None:
     if collected.limit:
         return _limit_failure(collected, collected.limit, s)
     if collected.data["output_problem"]:
-        return Failure(cause=Cause.PILOT, code="output-unusable", sentence=f"The pilot's outputs cannot be used: {collected.data['output_problem']}")
+        problem = _said_of_outputs(s, collected.data["output_problem"])
+        return Failure(cause=Cause.PILOT, code="output-unusable", sentence=f"The pilot's outputs cannot be used: {problem}")
     if collected.exit_code:
         return _exit_failure(s, collected)
     table = s.release.spec.family.output
     if not any(name in collected.outputs for name in (f"{table}.parquet", f"{table}.csv")):
-        found = ", ".join(sorted(collected.outputs)) or "nothing"
-        return Failure(cause=Cause.PILOT, code="output-missing", sentence=f"The pilot wrote no /out/{table}.parquet or {table}.csv (found: {found}).")
+        found = f" (found: {', '.join(sorted(collected.outputs)) or 'nothing'})" if _shown(s, Channel.OUTPUTS) else ""
+        return Failure(cause=Cause.PILOT, code="output-missing", sentence=f"The pilot wrote no /out/{table}.parquet or {table}.csv{found}.")
     return None
 
 
@@ -216,13 +224,24 @@ def interactive_failure(s: Situation, pilot: Collected, drive: Collected, attest
         raise PlatformFault(msg)
     if status == "left" and pilot.exit_code not in (0, _KILLED):
         return _exit_failure(s, pilot)
-    sentence = reason[:_SENTENCE] or "the driver rejected the answers without a reason."
+    sentence = _said_of_outputs(s, reason[:_SENTENCE] or "the driver rejected the answers without a reason.")
     return Failure(cause=Cause.PILOT, code="protocol", sentence=f"The pilot broke the protocol: {sentence}")
 
 
 def _exit_failure(s: Situation, collected: Collected) -> Failure:
-    said = _end_of_log(collected) if s.release.spec.disclosure.allows(Channel.LOGS, Role.PARTICIPANT) else ""
-    return Failure(cause=Cause.PILOT, code="exit-code", sentence=f"The pilot exited with code {collected.exit_code}; 0 was expected.{said}")
+    said = _end_of_log(collected) if _shown(s, Channel.LOGS) else ""
+    ended = f"exited with code {collected.exit_code}" if _shown(s, Channel.EXIT_CODE) else "ended with an error, by an exit code that is not shown"
+    return Failure(cause=Cause.PILOT, code="exit-code", sentence=f"The pilot {ended}; 0 was expected.{said}")
+
+
+def _shown(s: Situation, channel: Channel) -> bool:
+    """May everybody who sees the run read of it in a sentence? A sentence is in the chain, which the participant reads."""
+    return s.release.spec.disclosure.allows(channel, Role.PARTICIPANT)
+
+
+def _said_of_outputs(s: Situation, sentence: str) -> str:
+    """A sentence that may quote what the pilot wrote: names of files and columns, values."""
+    return sentence if _shown(s, Channel.OUTPUTS) else "what is wrong with them is not shown in this sandbox. `livinglab try` rehearses them."
 
 
 def _end_of_log(collected: Collected) -> str:
@@ -244,7 +263,8 @@ def _limit_failure(collected: Collected, limit: str, s: Situation | None = None)
     resources = s.pilot.manifest.resources if s else None
     amount = f" of {getattr(resources, limit):,.12g} {units}" if resources else ""
     amount += f" or {resources.output_files:,} files" if resources and limit == "output_bytes" else ""
-    return Failure(cause=Cause.PILOT, code=code, sentence=f"{sentence}{amount}, and was ended (exit code {collected.exit_code}).")
+    shown = f" (exit code {collected.exit_code})" if s and _shown(s, Channel.EXIT_CODE) else ""
+    return Failure(cause=Cause.PILOT, code=code, sentence=f"{sentence}{amount}, and was ended{shown}.")
 
 
 def check_harness(collected: Collected, attestation: Attestation, role: HarnessRole) -> None:
@@ -281,11 +301,11 @@ def _read_output(collected: Collected, artifacts: Artifacts, name: str, limit: i
     return data
 
 
-def check_decoded(collected: Collected, artifacts: Artifacts) -> None:
-    """`PilotFault` with the decoder's sentence if it rejected the outputs; `PlatformFault` if it left no table."""
+def check_decoded(s: Situation, collected: Collected, artifacts: Artifacts) -> None:
+    """`PilotFault` if the decoder rejected the outputs, with its sentence where that may be shown; `PlatformFault` if it left no table."""
     status, reason = _report(collected, artifacts, "decode.json")
     if status == "rejected":
-        raise PilotFault(reason[:_SENTENCE] or "the decoder rejected the outputs without a reason.")
+        raise PilotFault(_said_of_outputs(s, reason[:_SENTENCE] or "the decoder rejected the outputs without a reason."))
     if status != "ok" or "table.parquet" not in collected.outputs:
         msg = "the decoder left no table."
         raise PlatformFault(msg)
@@ -333,26 +353,24 @@ def isolation(spec: JobSpec, role: JobRole, attestation: Attestation) -> dict[st
 
 
 def execution(s: Situation, collected: Collected) -> dict[str, Any]:
-    """The run itself: from what, when, to what end."""
+    """The run itself: from what, where, and the digest of what it left. How it ended in detail is for those whom the sandbox shows it."""
     d = collected.data
     return {
         "image": s.pilot.image, "entrypoint": list(s.pilot.manifest.entrypoint), "site": s.run.site, "ordinal": s.run.ordinal,
-        "startedOn": d["started_at"], "finishedOn": d["ended_at"], "exitCode": d["exit_code"], "limit": d["limit"],
-        "outputs": sealed(d), "log": {"digest": d["log"], "bytes": d["log_bytes"], "truncated": d["log_truncated"]}, "usage": d["usage"],
+        "limit": d["limit"], "left": sealed(d),
     }  # fmt: skip
 
 
 def sealed(collected: Mapping[str, Any]) -> dict[str, str]:
-    """What is measured, by path → digest: what the pilot left, and what its driver wrote down of it."""
-    drive = collected.get("drive", {"outputs": {}})
-    return {**collected["outputs"], **{f"drive/{name}": digest for name, digest in drive["outputs"].items()}}
+    """What is measured, by role → digest of all that its container left: the pilot, and the driver that wrote down what it answered."""
+    return {"pilot": collected["left"]} | ({"drive": collected["drive"]["left"]} if "drive" in collected else {})
 
 
 def measurement(s: Situation, collected: Collected) -> dict[str, Any]:
     """By which harness, of which outputs, on which hidden data, against which criteria."""
     return {
         "harness": s.release.harness_image, "hiddenData": s.plan.body.hidden_data, "criteria": s.plan.body.criteria,
-        "replicates": s.plan.body.replicates, "outputs": sealed(s.done(Step.COLLECT) or {}),
+        "replicates": s.plan.body.replicates, "left": sealed(s.done(Step.COLLECT) or {}),
         "ordinal": s.run.ordinal, "measurements": collected.outputs["measurements.json"], "visibility": s.release.spec.data.visibility,
     }  # fmt: skip
 

@@ -4,12 +4,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from livinglab.domain.access import Caller, Document, Event
 from livinglab.domain.canonical import digest_of
+from livinglab.domain.disclosure import is_sealed, may_read
 from livinglab.domain.errors import Conflict, Forbidden, NotFound, PlatformFault, Refused
 from livinglab.domain.model import Frozen, Slug
 from livinglab.domain.plan import Plan
@@ -29,6 +31,8 @@ from livinglab.services.queueing import waiting_of
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.sandboxes import parse
 from livinglab.services.why import Why, why
+
+_WHO_SEES_WHAT = "Its section `disclosure` says who sees what."
 
 
 class RunRequest(Frozen):
@@ -262,11 +266,31 @@ class Runs:
             waiting = waiting_of(attempts[-1], tx.journal(attempts[-1].id))
             return why(run, attempts, self.clock.now(), site=tx.site(run.site), ahead=ahead, waiting=waiting)
 
-    def documents(self, caller: Caller, id_: str) -> tuple[Document, ...]:
-        """Names and digests of what the newest attempt left. Digests are for all who see the run; bytes are not."""
+    def documents(self, caller: Caller, id_: str) -> tuple[tuple[Document, bool], ...]:
+        """What the newest attempt left, and whether this caller may read it: what may be read, and what the chain names."""
         with self.store.transaction(read_only=True) as tx:
             run = visible_run(tx, caller, id_)
-            return tx.documents(tx.attempts(run.id)[-1].id)
+            disclosure = _release(tx, run).spec.disclosure
+            found = ((d, may_read(disclosure, caller, run.sandbox, d.name)) for d in tx.documents(tx.attempts(run.id)[-1].id))
+            return tuple((document, readable) for document, readable in found if readable or is_sealed(document.name))
+
+    def content(self, caller: Caller, id_: str, name: str) -> tuple[Document, Path]:
+        """A document of the run, and where its bytes are.
+
+        Raises:
+            NotFound: the run left none of that name, or none that exists for this caller.
+            Forbidden: the specification keeps it from this caller's role, who sees its digest.
+        """
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            if not may_read(_release(tx, run).spec.disclosure, caller, run.sandbox, name):
+                if is_sealed(name):
+                    msg = f"the specification of {run.sandbox!r} does not show {name} to {caller.role_in(run.sandbox) or 'this organisation'}."
+                    raise Forbidden(msg, hint=_WHO_SEES_WHAT)
+                msg = f"run {run.id} has no document {name!r} that this role sees."
+                raise NotFound(msg, hint=_WHO_SEES_WHAT)
+            document = self._document(tx, run, name)
+        return document, self.artifacts.path(document.digest)
 
     def _document(self, tx: Tx, run: Run, name: str) -> Document:
         for attempt in reversed(tx.attempts(run.id)):
@@ -320,15 +344,20 @@ def visible_run(tx: Tx, caller: Caller, id_: str) -> Run:
 
 def require_channel(tx: Tx, caller: Caller, run: Run, channel: Channel) -> Release:
     """The plan's release; `Forbidden` if its disclosure rules keep that channel from this caller's role."""
+    release = _release(tx, run)
+    role = caller.role_in(run.sandbox)
+    if role is None or not release.spec.disclosure.allows(channel, role):
+        msg = f"the specification of {run.sandbox!r} does not show {channel} to {role or 'this organisation'}."
+        raise Forbidden(msg, hint=_WHO_SEES_WHAT)
+    return release
+
+
+def _release(tx: Tx, run: Run) -> Release:
     plan = tx.plan(run.plan)
     release = tx.release(plan.body.release) if plan else None
     if release is None:
         msg = f"the release that run {run.id} was made under is not there."
         raise NotFound(msg)
-    role = caller.role_in(run.sandbox)
-    if role is None or not release.spec.disclosure.allows(channel, role):
-        msg = f"the specification of {run.sandbox!r} does not show {channel} to {role or 'this organisation'}."
-        raise Forbidden(msg, hint="Its section `disclosure` says who sees what.")
     return release
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 
 from livinglab.domain.replay import Replay
 from livinglab.domain.run import Run
@@ -127,8 +127,17 @@ def get_replay(lab: TheLab, caller: TheCaller, run: str) -> Replay:
 
 @router.get("/{run}/documents", responses=examples.answers([examples.DOCUMENT]))
 def list_documents(lab: TheLab, caller: TheCaller, run: str) -> list[DocumentView]:
-    """What the newest attempt left, by digest."""
-    return [DocumentView(name=d.name, digest=d.digest, size=d.size) for d in lab.runs.documents(caller, run)]
+    """What the newest attempt left, by digest, as far as the sandbox's disclosure goes."""
+    return [DocumentView(name=d.name, digest=d.digest, size=d.size, readable=readable) for d, readable in lab.runs.documents(caller, run)]
+
+
+@router.get("/{run}/documents/{name:path}", response_class=FileResponse,
+            responses=examples.answers("the document's bytes", media_type="application/octet-stream"))  # fmt: skip
+def get_document(lab: TheLab, caller: TheCaller, run: str, name: str) -> FileResponse:
+    """A document's bytes, for those whom the specification shows them. Served as bytes to be saved, whatever a pilot wrote."""
+    document, path = lab.runs.content(caller, run, name)
+    headers = {"Digest": document.digest, "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+    return FileResponse(path, media_type="application/octet-stream", filename=name.rpartition("/")[2], headers=headers)
 
 
 @router.get("/{run}/logs", response_class=Response, responses=examples.answers(examples.LOG, media_type="text/plain"))

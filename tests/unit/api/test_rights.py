@@ -92,7 +92,7 @@ def new_world(folder: Path) -> World:
 
 
 ROUTERS = [("/v1", content), ("", discovery), ("/v1", documents), ("/v1", plans), ("/v1", runs), ("/v1", sites), ("/v1", uploads)]
-ROUTES = [(method, prefix + route.path) for prefix, module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)
+ROUTES = [(method, prefix + route.path_format) for prefix, module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)
           for method in sorted(route.methods or ())]  # fmt: skip
 KINDS = {"plt": "pilot", "pln": "plan", "run": "run", "upl": "upload"}
 """What an id's prefix says that it names."""
@@ -134,7 +134,7 @@ class Answer:
             arguments = {**arguments, "json": json.loads(re.sub(r"(plt|pln|run|upl)-\w+", lambda m: NOBODYS[KINDS[m[1]]], json.dumps(body)))}
         own = {"Authorization": f"Bearer {world.tokens[caller]}"} if caller in world.tokens else {}
         headers = {"Idempotency-Key": "key-00000002", **own, **arguments.pop("headers", {})}
-        address = path.replace("{run}/events", "{ended}/events")  # which ends with the run
+        address = path.replace("{run}/events", "{ended}/events").replace("{run}/documents/{name}", "{run}/documents/left-pilot.json")
         got = client.request(method, address.format(**ids), headers=headers, **arguments)
         kept = {name: value for name, value in got.headers.items() if name not in ("date", "content-length")}
         return cls(got.status_code, kept, re.sub(r"(plt|pln|run|upl)-[a-z0-9]+", "ID", got.text))

@@ -10,7 +10,7 @@ from sandbox_api.routes import content, documents, plans, runs
 from tests.unit.api.conftest import SAFETY_CASE
 from tests.unit.api.test_api import agree, request_run
 
-NAMED = [(method, route.path) for router in (content.router, documents.router, plans.router, runs.router) for route in router.routes
+NAMED = [(method, route.path_format) for router in (content.router, documents.router, plans.router, runs.router) for route in router.routes
          if isinstance(route, APIRoute) and re.search(r"{(pilot|plan|run)}", route.path) for method in sorted(route.methods or ())]  # fmt: skip
 NOBODYS = {"pilot": "plt-01kjpg5q80t6d0w3m1x2y4z8ab", "plan": "pln-01kjpg6c40v8e2r5n7p9q1s3cd", "run": "run-01kjpg71r0w9f4t6k8m2n5v7ef",
           "ended": "run-01kjpg71r0w9f4t6k8m2n5v7ef", "upload": "upl-01kjpg3t50n7b1s4v6w8x0y2ab", "name": "safety-case"}  # fmt: skip

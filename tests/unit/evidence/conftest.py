@@ -110,7 +110,7 @@ def make_case(folder: Path, release: Release, plan: PlanBody) -> Case:
     body, plan_digest = plan.encode()
     measured = canonical(MeasurementFile(measurements=make_measurements()))
     isolation = canonical({"holds": True})
-    outputs = {"predictions.csv": digest("predictions")}
+    left = {"pilot": digest("left")}
     judged = judge(release.spec.frozen_criteria(3), make_measurements())
     verdict = canonical(judged)
     results = [{"criterion": r.criterion, "severity": r.severity, "verdict": r.verdict} for r in judged.results]
@@ -129,11 +129,11 @@ def make_case(folder: Path, release: Release, plan: PlanBody) -> Case:
         "measuredRuns": 3,
         "reusedFrom": None})  # fmt: skip
     chain.state("isolation", {"pilot": plan.pilot_image, "isolation-pilot.json": sha256(isolation)}, {"role": "pilot", "holds": True})
-    chain.state("execution", {"pilot.log": digest("log")}, {"image": plan.pilot_image, "exitCode": 0, "outputs": outputs})
+    chain.state("execution", {"left-pilot.json": left["pilot"]}, {"image": plan.pilot_image, "limit": None, "left": left})
     for role in ("decode", "measure"):
         chain.state("isolation", {"harness": plan.harness_image, f"isolation-{role}.json": sha256(isolation)}, {"role": role, "holds": True})
     chain.state("measurement", {"measurements.json": sha256(measured)}, {
-        "measurements": sha256(measured), "outputs": outputs, "harness": plan.harness_image, "hiddenData": plan.hidden_data,
+        "measurements": sha256(measured), "left": left, "harness": plan.harness_image, "hiddenData": plan.hidden_data,
         "criteria": plan.criteria, "replicates": plan.replicates})  # fmt: skip
     chain.state("verdict", {"verdict.json": sha256(verdict), "measurements.json": sha256(measured), "criteria": plan.criteria},
                 {"verdict": "PASS", "criteria": plan.criteria, "results": results})  # fmt: skip
@@ -146,7 +146,7 @@ def make_case(folder: Path, release: Release, plan: PlanBody) -> Case:
         plan=body, release=canonical(release), ledger=chain.entries,
         documents={f"{ATTEMPT}/measurements.json": measured, f"{ATTEMPT}/verdict.json": verdict,
                    **{f"{ATTEMPT}/isolation-{role}.json": isolation for role in ("pilot", "decode", "measure")}},
-        withheld={f"{ATTEMPT}/pilot.log": digest("log")}, checkpoint=checkpoint, leaf_index=1, leaf_salt=b"s" * 32,
+        withheld={f"{ATTEMPT}/left-pilot.json": left["pilot"]}, checkpoint=checkpoint, leaf_index=1, leaf_salt=b"s" * 32,
         proof=merkle.inclusion_proof(leaves, 1), public_keys={k.key_id: k.public_pem for k in keys.values()})  # fmt: skip
     return Case(keys=keys, policy=policy, contents=contents, folder=folder)
 

@@ -96,7 +96,7 @@ class World:
         return found
 
 
-def make_world(tmp_path: Path, evidence: dict[str, bytes]) -> World:
+def make_world(tmp_path: Path, evidence: dict[str, bytes], **spec_changes: object) -> World:
     """A world whose sandbox requires these documents as text; they are attached, frozen by the plan and signed."""
     clock = FakeClock()
     lab = Lab(**{**vars(open_lab(Settings(home=tmp_path / "home"))), "clock": clock})
@@ -112,7 +112,7 @@ def make_world(tmp_path: Path, evidence: dict[str, bytes]) -> World:
         for name, caller in (("harness", authority), ("pilot", participant))
     }
     spec = yaml.safe_load((ROOT / "tests" / "sandboxes" / "tiny" / "sandbox.yaml").read_text())
-    spec["disclosure"]["exit_code"] = ["authority"]
+    spec |= spec_changes
     spec["required_evidence"] = [{"name": name, "title": name, "must_hold": "What a test needs.", "media_types": ["text/plain"]} for name in evidence]
     lab.sandboxes.register(authority, {"spec": spec, "harness_image": images["harness"], "participant_data": data.model_dump(),
                                        "hidden_data": data.model_dump(), "commitment": commitment})  # fmt: skip
@@ -511,7 +511,7 @@ def test_a_harness_cannot_write_the_labs_documents(world: World) -> None:
     world.carry()
     state, attempts = world.look(run)
     assert (state.state, len(attempts)) == (RunState.COMPLETED, 1)
-    named = {d.name: world.lab.artifacts.read(d.digest) for d in world.lab.runs.documents(world.authority, run.id)}
+    named = {d.name: world.lab.artifacts.read(d.digest) for d, _readable in world.lab.runs.documents(world.authority, run.id)}
     assert json.loads(named["verdict.json"])["results"]
     assert json.loads(named["isolation-measure.json"])["holds"]
     assert named["measure/verdict.json"] == b'{"verdict": "PASS"}'

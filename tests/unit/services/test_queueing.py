@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from livinglab.domain.access import Caller
+from livinglab.domain.canonical import sha256
 from livinglab.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unreachable
 from livinglab.domain.run import Attempt, JobKey, Run, RunState, Step
 from livinglab.domain.sandbox import Role
@@ -419,9 +420,12 @@ def test_what_a_run_used_is_kept_stated_and_shown_to_those_whom_the_specificatio
     assert world.lab.runs.usage(world.authority, run.id) == {attempt: {"pilot": used, "decode": used, "measure": used}}
     with pytest.raises(Forbidden, match="does not show usage to participant"):
         world.lab.runs.usage(world.participant, run.id)
+    _document, path = world.lab.runs.content(world.authority, run.id, "left-pilot.json")
+    left = path.read_bytes()
+    assert json.loads(left)["usage"] == used
     with world.lab.store.transaction(read_only=True) as tx:
         stated = [json.loads(dsse_payload(row.body)) for row in tx.ledger(run.plan) if b'"kind":"execution"' in row.entry]
-    assert [s["predicate"]["usage"] for s in stated] == [used]
+    assert [s["predicate"]["left"] for s in stated] == [{"pilot": sha256(left)}]
 
 
 def dsse_payload(envelope: bytes) -> bytes:
