@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from livinglab.domain.sandbox import Channel
+
 Json = dict[str, Any]
 
 AT = "2026-03-02T09:00:00Z"
@@ -74,6 +76,8 @@ ATTEMPT: Json = {"id": f"{RUN_ID}.1", "number": 1, "state": "completed", "step":
            "cancel_seen_dead_at": None, "created_at": AT, "ended_at": AT}  # fmt: skip
 USAGE: Json = {"attempt": f"{RUN_ID}.1", "role": "pilot", "usage": {"wall_seconds": 41.2, "cpu_seconds": 38.9, "memory_peak_bytes": 212_336_640,
                "queue_seconds": 310.0, "elapsed_seconds": 44.0, "gpu_seconds": 44.0, "energy_joules": 9_120.0}}  # fmt: skip
+RECEIPT: Json = {"run": RUN_ID, "plan": PLAN_ID, "ordinal": 1, "state": "completed", "verdict": "INCONCLUSIVE", "counts": True, "sequence": 14,
+                 "digest": digest("8"), "entry": '{"kind":"outcome",…}', "body": '{"payload":"eyJ…",…}'}  # fmt: skip
 STEP: Json = {"step": "execute", "status": "done", "at": AT}
 MEASUREMENT: Json = {"metric": "uno_c", "slice": "all", "value": 0.775, "n": 1418, "events": 305, "non_events": 880,
                "interval": {"lower": 0.745, "upper": 0.805, "level": 0.9833, "method": "bootstrap-percentile"}}  # fmt: skip
@@ -91,6 +95,9 @@ REPLAY: Json = {"ttc_threshold": 1.5, "lane_width": 3.5, "sizes": {"car": {"leng
                         "time": [0.0, 0.05], "x": [0.0, 1.4], "y": [0.0, 0.0], "angle": [0.0, 0.0], "speed": [28.0, 27.6],
                         "acceleration": [-8.0, -8.0], "gap": [13.2, 12.6], "ttc": [0.92, 0.89],
                         "others": [{"id": 0, "kind": "car", "frames": [0], "x": [18.1], "y": [1.2], "angle": [0.0]}]}]}  # fmt: skip
+SHOWN: Json = {channel.value: channel is Channel.VERDICT for channel in Channel}
+BUDGET: Json = {"measured_runs": 3, "counted": 1, "under_way": 1, "left": 1, "core_hours": 12.0, "core_hours_used": 1.25, "core_hours_reserved": 0.5,
+                "core_hours_of_a_run": 0.5}  # fmt: skip
 DOCUMENT: Json = {"name": "verdict.json", "digest": digest("6"), "size": 2048, "readable": True}
 ENTRY: Json = {
     "sequence": 0,

@@ -13,7 +13,7 @@ from livinglab.domain.documents import MediaType, RequiredDocument
 from livinglab.domain.model import Moment
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Attempt, Failure, JobRole, Run, RunState, Step
-from livinglab.domain.sandbox import Release, Role
+from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.domain.site import Offer, SiteKind, SiteRecord, SiteState, Window
 from livinglab.domain.verdict import SetVerdict, Verdict
 from sandbox_api import examples
@@ -175,6 +175,8 @@ class RunView(BaseModel):
 
     run: Run
     attempts: list[AttemptView]
+    shown: dict[Channel, bool]
+    """What of the run this caller is shown: the sandbox's disclosure, for its role."""
 
 
 class UsageView(BaseModel):

@@ -26,6 +26,8 @@ COMMANDS = {
     "logs": ("runs", "Print what a run's pilot wrote."),
     "replay": ("replays", "Look at the worst moments of a driven run."),
     "cancel": ("runs", "Stop a run."),
+    "documents": ("takings", "List what a run left, or download it."),
+    "receipt": ("takings", "Keep the signed entry that says how a run ended."),
     "dossier": ("plans", "Download a plan's evidence."),
     "verify": ("verify", "Check a dossier, offline."),
     "pilot": ("pilots", "Check a manifest; attach what is required; look at a pilot."),

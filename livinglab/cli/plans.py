@@ -47,6 +47,22 @@ def show(plan_id: str, client: Client) -> None:
     echo_json(client.get(address("plans", plan_id)))
 
 
+@plan.command()
+@click.argument("plan_id", metavar="PLAN")
+@as_json
+@remote
+def budget(plan_id: str, client: Client, *, as_json: bool) -> None:
+    """Show how many measured runs and core-hours PLAN has left."""
+    found = client.get(address("plans", plan_id, "budget"))
+    if as_json:
+        echo_json(found)
+        return
+    click.echo(f"measured runs: {found['left']} left of {found['measured_runs']} ({found['counted']} counted, {found['under_way']} under way)")
+    allowed = "no limit" if found["core_hours"] is None else f"{found['core_hours']:,.6g}"
+    reserved, most = found["core_hours_reserved"], found["core_hours_of_a_run"]
+    click.echo(f"core-hours: {found['core_hours_used']:,.3g} used, {reserved:,.3g} spoken for, of {allowed}; a run may take {most:,.3g}")
+
+
 @click.command()
 @click.argument("plan_id", metavar="PLAN")
 @click.option(

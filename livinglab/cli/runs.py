@@ -138,8 +138,9 @@ def show(run_id: str, client: Client, *, as_json: bool) -> None:
         for used in found["usage"] or ():
             if used["attempt"] == attempt["id"]:
                 click.echo(f"  {used['role']}: " + ", ".join(f"{name} {value:,.12g}" for name, value in used["usage"].items()))
-    if found["usage"] is None:
-        click.echo("What was used is not shown to this role.")
+    for sentence, wanted in (("Shown to this role", True), ("Not shown", False)):
+        if channels := [channel.replace("_", " ") for channel, shown in found["shown"].items() if shown is wanted]:
+            click.echo(f"{sentence}: {', '.join(channels)}.")
 
 
 @click.command()

@@ -14,7 +14,8 @@ from livinglab.domain.model import Frozen, Moment
 from livinglab.domain.run import JobRole
 from livinglab.domain.sandbox import Channel, Disclosure
 
-_PILOTS = frozenset({Channel.LOGS, Channel.OUTPUTS, Channel.EXIT_CODE, Channel.USAGE})
+PILOTS = frozenset({Channel.LOGS, Channel.OUTPUTS, Channel.EXIT_CODE, Channel.USAGE})
+"""The channels that a pilot itself could tell something by."""
 
 
 class Log(Frozen):
@@ -65,7 +66,7 @@ def channels_of(name: str) -> frozenset[Channel]:
         case "", _ if file.startswith("isolation-"):
             return frozenset()
         case "", _ if file.startswith("left-"):
-            return _PILOTS
+            return PILOTS
         case "", _ if file.endswith(".log"):
             return frozenset({Channel.LOGS})
     return frozenset({Channel.OUTPUTS})
@@ -80,6 +81,6 @@ def may_read(disclosure: Disclosure, caller: Caller, sandbox: str, name: str) ->
     """May this caller read that document of a run which it sees? What a harness left besides plots is for those who oversee the sandbox."""
     role = caller.role_in(sandbox)
     channels = channels_of(name)
-    if channels & _PILOTS and not caller.oversees(sandbox) and name not in ("pilot.log", Left.name_of("pilot")) and not name.startswith("pilot/"):
+    if channels & PILOTS and not caller.oversees(sandbox) and name not in ("pilot.log", Left.name_of("pilot")) and not name.startswith("pilot/"):
         return False
     return role is not None and all(disclosure.allows(channel, role) for channel in channels)

@@ -159,6 +159,8 @@ class Run(Frozen):
     """The most that its containers may take, one after the other: what must fit in before a maintenance window of the site."""
     counts: bool = False
     """Does it count against the plan's measured runs? True from the moment that something derived from hidden data may be disclosed."""
+    core_seconds: float = Field(default=0.0, ge=0)
+    """What it is charged, once it is over: cores of the pilot's container times seconds."""
     created_at: Moment
     ended_at: Moment | None = None
 

@@ -108,6 +108,9 @@ class Quota(Frozen):
 
     measured_runs: int = Field(default=3, ge=1, le=100)
     runs_in_flight: int = Field(default=2, ge=1)
+    core_hours: float | None = Field(default=None, gt=0, exclude_if=lambda hours: hours is None)
+    """Cores of the pilot's container times its hours, over all runs of a plan; what the platform failed is not charged. None: no limit,
+    and left out: specifications older than the field keep their digests."""
     pilot_resources: Resources = Resources()
     """The most that a manifest may ask for."""
 

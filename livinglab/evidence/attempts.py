@@ -90,8 +90,9 @@ class Runs:
             yield from self._measurement(told)
             yield from self._verdict(told)
         measured = {told.run for told in self.attempts.values() if told.one("measurement")}
-        if len(measured) > self.plan["measured_runs"]:
-            yield Problem("ledger", f"{len(measured)} runs were measured, and the plan allows {self.plan['measured_runs']}")
+        counted = measured | {told.run for told in self.attempts.values() for s in told.all_of("outcome") if s.predicate.get("counts")}
+        if len(counted) > self.plan["measured_runs"]:
+            yield Problem("ledger", f"{len(counted)} runs were measured or count as such, and the plan allows {self.plan['measured_runs']}")
 
     @cached_property
     def _kinds(self) -> list[str]:

@@ -5,6 +5,7 @@ Every problem says what and where. Hostile input is a problem too, never an exce
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from livinglab.evidence.attempts import Runs, Stated, Told
 from livinglab.evidence.keys import key_id_of
 from livinglab.evidence.ledger import Entry, Problem, check_chain
 from livinglab.evidence.policy import PREDICATES, TrustPolicy
+from livinglab.evidence.receipt import check_receipt
 from livinglab.evidence.required import check_required
 
 _KIND_OF = {predicate: kind for kind, predicate in statements.KINDS.items()}
@@ -45,17 +47,20 @@ class Report:
         self.problems.append(Problem(where, what))
 
 
-def verify(path: Path, policy: TrustPolicy, head: str | None = None) -> Report:
+def verify(path: Path, policy: TrustPolicy, head: str | None = None, receipts: Iterable[bytes] = ()) -> Report:
     """Check everything that a dossier claims.
 
     Args:
         policy: whom to trust, from outside of the dossier.
         head: the digest of the chain's newest entry, if the reader has it from elsewhere. Without it, entries cut off at
             the end cannot be noticed, as long as what is left ends at an older checkpoint.
+        receipts: what the lab gave at the end of runs; the chain must hold each.
     """
     report = Report()
     try:
-        _Check(report, policy, read_archive(path, report.add)).everything(head)
+        check = _Check(report, policy, read_archive(path, report.add))
+        check.everything(head)
+        report.problems += [problem for receipt in receipts for problem in check_receipt(receipt, check.entries)]
     except Unreadable:
         pass
     except (LivingLabError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:

@@ -9,6 +9,7 @@ from livinglab.domain.run import Run
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import why_not_offered
 from livinglab.ports import Tx
+from livinglab.services.budget import budget_of
 from livinglab.services.documents import attached
 
 
@@ -34,9 +35,7 @@ def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None
     if missing:
         reasons.append(f"approvals are missing: {', '.join(missing)}")
     others = [r for r in tx.runs_under(plan.id) if run is None or r.id != run.id]
-    counted = sum(r.counts or not r.state.final for r in others)
-    if counted >= plan.body.measured_runs:
-        reasons.append(f"the plan's {plan.body.measured_runs} measured runs are used or under way")
+    reasons += budget_of(plan, pilot, release, others).reasons
     in_flight = sum(not r.state.final for r in others)
     if in_flight >= release.spec.quota.runs_in_flight:
         reasons.append(f"{in_flight} runs are under way, and the quota is {release.spec.quota.runs_in_flight} at once")

@@ -13,6 +13,7 @@ from livinglab.ports import Artifacts, Store, Tx
 from livinglab.services import documents as required_documents
 from livinglab.services.plans import visible_plan
 
+
 @dataclass(frozen=True)
 class Dossiers:
     """Reading the chain, and writing it out."""
@@ -63,4 +64,3 @@ class Dossiers:
 
 def _name(document: Document) -> str:
     return f"{document.subject}/{document.name}"
-

@@ -5,20 +5,23 @@ that is interrupted is begun again, and finds what it did. Prefect's flow and in
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from livinglab.domain.disclosure import PILOTS
 from livinglab.domain.errors import IsolationNotProven, LivingLabError, PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable
 from livinglab.domain.isolation import Attestation, Finding, IsolationProfile
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Failure, JobKey, RunState, Step
+from livinglab.domain.sandbox import Channel
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import MeasurementFile, judge
 from livinglab.ports import Artifacts, JobSpec, Observation, Progress, Queueing, Seen, Site, Store, Tx, Vault
 from livinglab.services import outcomes
 from livinglab.services.admission import why_not_admitted
+from livinglab.services.budget import discloses
 from livinglab.services.jobs import context, job
 from livinglab.services.journal import Journal
 from livinglab.services.queueing import Maintenance, PostponedError, heed_queue, postponed
@@ -207,6 +210,7 @@ class Engine:
                 self.recorder.state(tx, subject, "isolation", {**image, document.name: document.digest}, outcomes.isolation(spec, role, seen[role]))
             about = {name: digest for collected in found.values() for name, digest in collected.about().items()}
             self.recorder.state(tx, subject, "execution", about, outcomes.execution(s, pilot))
+            _count(tx, s, PILOTS)
 
         holds = all(attestation.holds for attestation in seen.values())
         self.journal.finish(s, Step.ATTEST, {"holds": holds}, documents=documents.values(), also=state, failure=failure)
@@ -339,6 +343,7 @@ class Engine:
         if data:
             with self.store.transaction() as tx:
                 tx.append_log(s.attempt.id, key.role, offset, data)
+                _count(tx, s, (Channel.LOGS,) if key.role == "pilot" else ())
 
     def _harness_job(self, s: Situation, step: Step, role: outcomes.HarnessRole) -> tuple[JobKey, ...]:
         """Run one verb of the harness, attest it as a pilot is attested, and keep what it wrote."""
@@ -366,12 +371,18 @@ class Engine:
             if role == "measure":
                 about = {"measurements.json": collected.outputs["measurements.json"]}
                 self.recorder.state(tx, subject, "measurement", about, outcomes.measurement(s, collected))
-                run = tx.run(s.run.id) or s.run
-                tx.update_run(run.model_copy(update={"counts": True}), run)
+                _count(tx, s)
 
         self.journal.finish(s, step, collected.data, documents=[document, *collected.documents], also=state)
         self.boundary(f"{step}:done")
         return ()
+
+
+def _count(tx: Tx, s: Situation, channels: Iterable[Channel] | None = None) -> None:
+    """The run counts from now on, if one of these channels discloses something (None: a measurement is there, so it does)."""
+    run = tx.run(s.run.id) or s.run
+    if not run.counts and (channels is None or discloses(s.release, channels)):
+        tx.update_run(run.model_copy(update={"counts": True}), run)
 
 
 def next_step(s: Situation) -> Step:

@@ -17,6 +17,7 @@ from livinglab.domain.sandbox import Release, Role
 from livinglab.evidence import dsse, statements
 from livinglab.ports import Clock, Store, Tx
 from livinglab.services.applications import overseen, sees, visible_pilot
+from livinglab.services.budget import Budget, budget_of
 from livinglab.services.documents import freeze_documents, open_plan
 from livinglab.services.ids import new_id
 from livinglab.services.once import Once
@@ -105,6 +106,14 @@ class Plans:
                 signed = self._agree(tx, signed)
             tx.update_plan(signed, plan)
         return signed
+
+    def budget(self, caller: Caller, id_: str) -> Budget:
+        """How much of the plan's measured runs and core-hours is used, spoken for, and left."""
+        with self.store.transaction(read_only=True) as tx:
+            plan = visible_plan(tx, caller, id_)
+            pilot, release = tx.pilot(plan.body.pilot), tx.release(plan.body.release)
+            assert pilot and release  # noqa: S101, PT018 - stored with the plan
+            return budget_of(plan, pilot, release, tx.runs_under(plan.id))
 
     def _check_signature(self, tx: Tx, caller: Caller, plan: Plan, role: Role, envelope: bytes) -> str:
         keys = {k.key_id: k.pem.encode() for k in tx.keys_of(caller.organisation) if not k.revoked_at}

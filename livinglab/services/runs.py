@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from livinglab.domain.access import Caller, Document, Event
-from livinglab.domain.canonical import digest_of
+from livinglab.domain.canonical import digest_of, parse_json
 from livinglab.domain.disclosure import is_sealed, may_read
 from livinglab.domain.errors import Conflict, Forbidden, NotFound, PlatformFault, Refused
 from livinglab.domain.model import Frozen, Slug
@@ -21,6 +21,7 @@ from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.domain.site import longest_seconds
 from livinglab.domain.situation import usage_of
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
+from livinglab.evidence.receipt import Receipt
 from livinglab.ports import Artifacts, Clock, Store, Tx
 from livinglab.services.admission import why_not_admitted
 from livinglab.services.applications import overseen, sees
@@ -203,6 +204,28 @@ class Runs:
                 msg = "only those who oversee the sandbox read the harness's logs."
                 raise Forbidden(msg)
             return tx.read_log(tx.attempts(run.id)[-1].id, role, offset, limit)
+
+    def shown(self, caller: Caller, id_: str) -> dict[Channel, bool]:
+        """Channel → is it shown to this caller, by the specification that the run was made under?"""
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            disclosure, role = _release(tx, run).spec.disclosure, caller.role_in(run.sandbox)
+        return {channel: role is not None and disclosure.allows(channel, role) for channel in Channel}
+
+    def receipt(self, caller: Caller, id_: str) -> Receipt:
+        """The entry that says how the run ended, for whoever may see it.
+
+        Raises:
+            Conflict: it is not over.
+        """
+        with self.store.transaction(read_only=True) as tx:
+            run = visible_run(tx, caller, id_)
+            if not run.state.final:
+                msg = f"run {run.id} is not over: it is {run.state}."
+                raise Conflict(msg, hint="A receipt is given for the end of a run.")
+            row = next(row for row in reversed(tx.ledger(run.plan)) if parse_json(row.entry)["run"] == run.id)
+        return Receipt(run=run.id, plan=run.plan, ordinal=run.ordinal, state=run.state, verdict=run.verdict, counts=run.counts,
+                       sequence=row.sequence, digest=row.digest, entry=row.entry.decode(), body=row.body.decode())  # fmt: skip
 
     def verdict(self, caller: Caller, id_: str) -> tuple[SetVerdict, bool]:
         """The verdict, and whether values are withheld from this caller.

@@ -11,6 +11,7 @@ from livinglab.domain.run import Attempt, Cause, JournalEntry, Run, RunState, St
 from livinglab.domain.situation import Situation
 from livinglab.evidence import merkle, statements
 from livinglab.ports import Store, Tx
+from livinglab.services.budget import core_seconds
 from livinglab.services.recording import IN_TOTO, Recorder
 from livinglab.services.runs import new_attempt, run_subject
 
@@ -43,9 +44,9 @@ class Sealing:
             tx.write_journal(JournalEntry(attempt=attempt.id, step=Step.SEAL, status="done", at=now), s.attempt.epoch)
             again = self._try_again(tx, s, ended, run)
             if not again:
-                done = run.model_copy(update={"failure": ended.failure, "verdict": ended.verdict, "ended_at": now}).to(state)
-                tx.update_run(done, run)
-            self._state_outcome(tx, s, ended, again=again, seen_dead_at=released.get("seen_dead_at"))
+                over = {"failure": ended.failure, "verdict": ended.verdict, "ended_at": now, "core_seconds": core_seconds(s, ended.failure, now)}
+                tx.update_run(run.model_copy(update=over).to(state), run)
+            self._state_outcome(tx, s, ended, again=again, seen_dead_at=released.get("seen_dead_at"), counts=run.counts)
             self.checkpoint(tx)
 
     def _try_again(self, tx: Tx, s: Situation, ended: Attempt, run: Run) -> bool:
@@ -65,12 +66,12 @@ class Sealing:
         tx.update_run(run.model_copy(update={"attempts": successor.number}), run)
         return True
 
-    def _state_outcome(self, tx: Tx, s: Situation, ended: Attempt, *, again: bool, seen_dead_at: str | None) -> None:
+    def _state_outcome(self, tx: Tx, s: Situation, ended: Attempt, *, again: bool, seen_dead_at: str | None, counts: bool) -> None:
         subject = run_subject(s.run, attempt=ended.id)
         failure = ended.failure.model_dump(mode="json") if ended.failure else None
         predicate = {
             "state": ended.state, "verdict": ended.verdict, "failure": failure, "attempt": ended.number, "ordinal": s.run.ordinal,
-            "seenDeadAt": seen_dead_at, "triedAgain": again,
+            "seenDeadAt": seen_dead_at, "triedAgain": again, "counts": counts,
         }  # fmt: skip
         self.recorder.state(tx, subject, "outcome", {"plan": s.plan.digest}, predicate)
         self.recorder.tell(tx, subject, "attempt-ended" if again else "run-ended", {

@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from livinglab.domain.plan import Plan
+from livinglab.services.budget import Budget
 from sandbox_api import examples
 from sandbox_api.auth import TheCaller, TheLab
 from sandbox_api.schemas import After, EntryView, IdempotencyKey, Page, PageSize, PlanChange, PlanProposal, page_of
@@ -42,6 +43,12 @@ def get_plan(lab: TheLab, caller: TheCaller, plan: str) -> Plan:
 def get_plan_body(lab: TheLab, caller: TheCaller, plan: str) -> Response:
     """The bytes whose digest is signed."""
     return Response(lab.plans.body(caller, plan), media_type="application/json")
+
+
+@router.get("/{plan}/budget", tags=["plans"], responses=examples.answers(examples.BUDGET))
+def get_budget(lab: TheLab, caller: TheCaller, plan: str) -> Budget:
+    """How much of the plan's measured runs and core-hours is used, spoken for by runs under way, and left."""
+    return lab.plans.budget(caller, plan)
 
 
 @router.post("/{plan}/signatures", status_code=201, tags=["plans"], responses=examples.answers(examples.PLAN, 201),

@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from livinglab.domain.replay import Replay
 from livinglab.domain.run import Run
 from livinglab.domain.verdict import Measurement
+from livinglab.evidence.receipt import Receipt
 from livinglab.services.why import Why
 from sandbox_api import examples
 from sandbox_api.auth import AskAgain, TheCaller, TheDoor, TheLab
@@ -49,11 +50,11 @@ def list_runs(lab: TheLab, caller: TheCaller, plan: str | None = None, after: Af
     return page_of(lab.runs.page(caller, plan, after, limit), limit, lambda r: r.id)
 
 
-@router.get("/{run}", responses=examples.answers({"run": examples.RUN, "attempts": [examples.ATTEMPT]}))
+@router.get("/{run}", responses=examples.answers({"run": examples.RUN, "attempts": [examples.ATTEMPT], "shown": examples.SHOWN}))
 def get_run(lab: TheLab, caller: TheCaller, run: str) -> RunView:
     """A run with its attempts."""
     found, attempts = lab.runs.get(caller, run)
-    return RunView(run=found, attempts=[AttemptView.of(a) for a in attempts])
+    return RunView(run=found, attempts=[AttemptView.of(a) for a in attempts], shown=lab.runs.shown(caller, run))
 
 
 @router.get("/{run}/attempts", responses=examples.answers([examples.ATTEMPT]))
@@ -96,6 +97,12 @@ def prioritise_run(lab: TheLab, caller: TheCaller, run: str, priority: Priority)
 def why_run(lab: TheLab, caller: TheCaller, run: str) -> Why:
     """Why it stands where it stands, whose doing that is, and what happens next."""
     return lab.runs.why(caller, run)
+
+
+@router.get("/{run}/receipt", responses=examples.answers(examples.RECEIPT))
+def get_receipt(lab: TheLab, caller: TheCaller, run: str) -> Receipt:
+    """The signed entry that says how the run ended: `livinglab verify --receipt` finds it in the dossier, or says that it is not there."""
+    return lab.runs.receipt(caller, run)
 
 
 @router.get("/{run}/verdict", responses=examples.answers(examples.VERDICT))

@@ -108,8 +108,10 @@ def test_show_says_how_a_run_stands_and_who_holds_it(plan: dict[str, Any], start
         return CliRunner().invoke(group, ["show", run, *options], catch_exceptions=False).output
 
     first = f"{run} is queued, held by ministry: an incident\\x1b[2J (measured run 1 of {plan['body']['id']}, at docker, priority 0)."
-    assert shown(startup).splitlines() == [first, f"{run}.1 is queued", "What was used is not shown to this role."]
-    assert shown(authority).splitlines() == [first, f"{run}.1 is queued"]
+    assert shown(startup).splitlines() == [
+        first, f"{run}.1 is queued", "Shown to this role: logs, outputs, exit code, verdict.", "Not shown: usage, measurements, plots."]  # fmt: skip
+
+    assert "Shown to this role: logs, outputs, exit code, usage, verdict, measurements, plots." in shown(authority)
     assert json.loads(shown(authority, "--json"))["usage"] == []
     assert authority.call("GET", f"/v1/runs/{run}/usage") == []
     startup.call("GET", f"/v1/runs/{run}/usage", 403)

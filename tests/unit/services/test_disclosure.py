@@ -1,6 +1,8 @@
 """What a participant sees of a run, channel by channel: a pilot that tells what it was shown by every way it has tells nobody who may not know."""
 
+import base64
 import json
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -46,10 +48,12 @@ def carried(tmp_path: Path, script: object, disclosure: dict[str, list[str]], mo
 def seen(world: World, run: Run, caller: Caller, folder: Path) -> str:
     """Everything that this caller is shown of a run, by every way there is."""
     lab, found = world.lab, []
-    asked = [lambda: lab.runs.get(caller, run.id), lambda: lab.runs.events(caller, run.id, 0), lambda: lab.runs.why(caller, run.id),
-             lambda: lab.runs.journal(caller, run.id)[:0], lambda: lab.runs.log(caller, run.id, "pilot", 0, 1 << 20), lambda: lab.runs.usage(caller, run.id),
-             lambda: lab.runs.verdict(caller, run.id), lambda: lab.runs.measurements(caller, run.id),
-             lambda: [row.body + b64(row.body) for row in lab.dossiers.ledger(caller, run.plan)], lambda: lab.runs.documents(caller, run.id)]  # fmt: skip
+    asked = [
+        *(partial(ask, caller, run.id) for ask in (lab.runs.get, lab.runs.why, lab.runs.usage, lab.runs.verdict, lab.runs.measurements)),
+        partial(lab.runs.events, caller, run.id, 0), partial(lab.runs.log, caller, run.id, "pilot", 0, 1 << 20),
+        partial(lab.runs.documents, caller, run.id), partial(lab.runs.receipt, caller, run.id),
+        lambda: [row.body + b64(row.body) for row in lab.dossiers.ledger(caller, run.plan)],
+    ]  # fmt: skip
     for ask in asked:
         try:
             found.append(repr(ask()))
@@ -66,8 +70,6 @@ def seen(world: World, run: Run, caller: Caller, folder: Path) -> str:
 
 def b64(envelope: bytes) -> bytes:
     """The payload of an envelope, as text."""
-    import base64
-
     document = json.loads(envelope)
     return base64.b64decode(document["payload"]) if "payload" in document else b""
 
@@ -119,7 +121,8 @@ def test_what_the_decoder_says_of_the_outputs_is_said_to_those_who_may_read_them
 
 
 @pytest.mark.parametrize(("name", "reader"), [
-    ("../left-pilot.json", False), ("measure/replay.json", False), ("measure.log", False), ("decode/table.parquet", False), ("left-measure.json", False),
+    ("../left-pilot.json", False), ("measure/replay.json", False), ("measure.log", False), ("decode/table.parquet", False),
+    ("left-measure.json", False),
     ("key/key.parquet", False), ("", False), ("pilot/x", True), ("pilot.log", True), ("left-pilot.json", True), ("isolation-measure.json", True),
 ])  # fmt: skip
 def test_what_a_harness_left_is_for_those_who_oversee(name: str, *, reader: bool) -> None:
