@@ -14,9 +14,9 @@ from livinglab.domain.access import CheckpointRow, Document, Event, Identity, Im
 from livinglab.domain.canonical import Digest
 from livinglab.domain.isolation import Area, Finding, IsolationProfile, Mount, Resources
 from livinglab.domain.model import Frozen, Moment
-from livinglab.domain.pilot import Pilot
+from livinglab.domain.pilot import Pilot, PilotState
 from livinglab.domain.plan import Plan
-from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, RunCount, RunState, Step
+from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, RunCount, RunState, Spent, Step
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import SiteRecord
 
@@ -427,6 +427,7 @@ class Tx(Protocol):
     # pilots, plans
     def add_pilot(self, pilot: Pilot) -> None: ...
     def pilot(self, id_: str) -> Pilot | None: ...
+    def pilot_state(self, id_: str) -> PilotState | None: ...
     def update_pilot(self, pilot: Pilot, before: Pilot) -> None:
         """`Conflict` if the stored state is no longer `before.state`."""
         ...
@@ -455,6 +456,10 @@ class Tx(Protocol):
     ) -> tuple[Run, ...]: ...
     def runs_under(self, plan: str) -> tuple[Run, ...]:
         """All runs under a plan, by ordinal."""
+        ...
+
+    def spent(self, plan: str, without: str | None = None) -> Spent:
+        """What the runs under a plan have cost it, but for the run `without`."""
         ...
 
     def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:

@@ -39,19 +39,20 @@ class Door:
         return self._access.caller_of(self.provider.identity_of(token))
 
 
-def current_lab(request: Request) -> Lab:
+# Those that wait for nothing are coroutines: a function would be sent to a thread, and back, for each request.
+async def current_lab(request: Request) -> Lab:
     """The lab that the application was made with."""
     lab: Lab = request.app.state.lab
     return lab
 
 
-def current_door(request: Request) -> Door:
+async def current_door(request: Request) -> Door:
     """The application's door."""
     door: Door = request.app.state.door
     return door
 
 
-def current_token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
+async def current_token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
     """The bearer token, from its header: none is ever taken from an address."""
     if credentials is None:
         raise Unauthenticated("a bearer token is needed.", hint="Authorization: Bearer …")
@@ -63,7 +64,7 @@ def current_caller(door: Annotated[Door, Depends(current_door)], token: Annotate
     return door.let_in(token)
 
 
-def ask_again(door: Annotated[Door, Depends(current_door)], token: Annotated[str, Depends(current_token)]) -> Callable[[], Caller]:
+async def ask_again(door: Annotated[Door, Depends(current_door)], token: Annotated[str, Depends(current_token)]) -> Callable[[], Caller]:
     """Who the caller is, by what holds when it is asked."""
     return lambda: door.caller_behind(token)
 

@@ -123,6 +123,20 @@ class Attempt(Frozen):
         return self.model_copy(update={"state": state})
 
 
+class Spent(Frozen):
+    """What the runs under a plan, or some of them, have cost it so far."""
+
+    runs: int = Field(ge=0)
+    counted: int = Field(ge=0)
+    """Runs that something was disclosed of; see `Run.counts`."""
+    under_way: int = Field(ge=0)
+    """Runs that are not over."""
+    at_stake: int = Field(ge=0)
+    """Runs that count, or are not over and may."""
+    core_seconds: float = Field(ge=0)
+    """What the runs that are over were charged."""
+
+
 class RunCount(Frozen):
     """How many runs a site has in a state, and since when the oldest of them is there."""
 

@@ -1,16 +1,36 @@
 """Admission: may this run start? Asked when it is requested, and again in the transaction that starts it."""
 
+from dataclasses import dataclass
 from datetime import date
 
 from livinglab.domain.canonical import digest_of
 from livinglab.domain.pilot import Pilot, PilotState
 from livinglab.domain.plan import Plan
-from livinglab.domain.run import Run
+from livinglab.domain.run import Run, Spent
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import why_not_offered
 from livinglab.ports import Tx
 from livinglab.services.budget import budget_of
 from livinglab.services.documents import attached
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a plan froze, as it is registered. Whoever has it need not read it again: nothing in it ever changes, but for the pilot's state."""
+
+    pilot: Pilot
+    release: Release
+    reasons: tuple[str, ...]
+    """Why it is not what both sides signed, each as a clause of a sentence."""
+
+
+def read_terms(tx: Tx, plan: Plan) -> Terms | None:
+    """None if pilot or release is not there."""
+    pilot, release = tx.pilot(plan.body.pilot), tx.release(plan.body.release)
+    if pilot is None or release is None:
+        return None
+    differ = [*_digests_that_differ(plan, pilot.image, pilot.manifest.digest, release), *_documents_that_differ(tx, plan, pilot, release)]
+    return Terms(pilot, release, tuple(differ))
 
 
 def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None = None) -> tuple[str, ...]:
@@ -19,26 +39,28 @@ def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None
     Args:
         run: the run itself where it exists already, so that it does not stand in its own way.
     """
+    return why_not_under(read_terms(tx, plan), tx.spent(plan.id, without=run.id if run else None), tx, plan, site, today)
+
+
+def why_not_under(terms: Terms | None, spent: Spent, tx: Tx, plan: Plan, site: str, today: date) -> tuple[str, ...]:
+    """The same, where a plan's terms, and what its other runs have cost, are known already."""
     reasons = list(plan.why_not_in_force(today))
     if site not in plan.body.sites:
         reasons.append(f"the plan does not name the site {site!r} (it names {', '.join(plan.body.sites)})")
-    pilot = tx.pilot(plan.body.pilot)
-    release = tx.release(plan.body.release)
-    if pilot is None or release is None:
+    if terms is None:
         return (*reasons, "the pilot or the sandbox's release that the plan froze is not there")
-    if pilot.state is not PilotState.ACTIVE:
-        reasons.append(f"the pilot is {pilot.state}")
-    reasons += _digests_that_differ(plan, pilot.image, pilot.manifest.digest, release)
-    reasons += _documents_that_differ(tx, plan, pilot, release)
+    pilot, release = terms.pilot, terms.release
+    state = tx.pilot_state(pilot.id)
+    if state is not PilotState.ACTIVE:
+        reasons.append(f"the pilot is {state}")
+    reasons += terms.reasons
     reasons += _site_that_does_not_do(tx, site, pilot, release)
     missing = sorted(set(release.spec.legal.approvals))
     if missing:
         reasons.append(f"approvals are missing: {', '.join(missing)}")
-    others = [r for r in tx.runs_under(plan.id) if run is None or r.id != run.id]
-    reasons += budget_of(plan, pilot, release, others).reasons
-    in_flight = sum(not r.state.final for r in others)
-    if in_flight >= release.spec.quota.runs_in_flight:
-        reasons.append(f"{in_flight} runs are under way, and the quota is {release.spec.quota.runs_in_flight} at once")
+    reasons += budget_of(plan, pilot, release, spent).reasons
+    if spent.under_way >= release.spec.quota.runs_in_flight:
+        reasons.append(f"{spent.under_way} runs are under way, and the quota is {release.spec.quota.runs_in_flight} at once")
     return tuple(reasons)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from livinglab.domain.model import Frozen
 from livinglab.domain.pilot import Pilot
 from livinglab.domain.plan import Plan
-from livinglab.domain.run import Cause, Failure, Run, Step
+from livinglab.domain.run import Cause, Failure, Spent, Step
 from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.domain.situation import Situation
 
@@ -22,6 +22,7 @@ class Budget(Frozen):
     counted: int = Field(ge=0)
     """Runs that something was disclosed of; see `Run.counts`."""
     under_way: int = Field(ge=0)
+    """Runs that are not over, and may come to count."""
     left: int = Field(ge=0)
     core_hours: float | None
     """Of the pilot's container: its cores times its time. None: as many as the runs take."""
@@ -41,17 +42,14 @@ class Budget(Frozen):
         return tuple(found)
 
 
-def budget_of(plan: Plan, pilot: Pilot, release: Release, runs: Iterable[Run]) -> Budget:
-    """The budget of a plan, of which these are the runs."""
-    found = tuple(runs)
+def budget_of(plan: Plan, pilot: Pilot, release: Release, spent: Spent) -> Budget:
+    """The budget of a plan whose runs have cost that."""
     asked = pilot.manifest.resources
     of_a_run = asked.cpus * asked.wall_seconds / _HOUR
-    counted = sum(run.counts for run in found)
-    under_way = sum(not run.state.final and not run.counts for run in found)
     return Budget(
-        measured_runs=plan.body.measured_runs, counted=counted, under_way=under_way, left=max(0, plan.body.measured_runs - counted - under_way),
-        core_hours=release.spec.quota.core_hours, core_hours_used=sum(run.core_seconds for run in found) / _HOUR,
-        core_hours_reserved=sum(not run.state.final for run in found) * of_a_run, core_hours_of_a_run=of_a_run)  # fmt: skip
+        measured_runs=plan.body.measured_runs, counted=spent.counted, under_way=spent.at_stake - spent.counted,
+        left=max(0, plan.body.measured_runs - spent.at_stake), core_hours=release.spec.quota.core_hours,
+        core_hours_used=spent.core_seconds / _HOUR, core_hours_reserved=spent.under_way * of_a_run, core_hours_of_a_run=of_a_run)  # fmt: skip
 
 
 def core_seconds(s: Situation, failure: Failure | None, now: datetime) -> float:

@@ -113,7 +113,7 @@ class Plans:
             plan = visible_plan(tx, caller, id_)
             pilot, release = tx.pilot(plan.body.pilot), tx.release(plan.body.release)
             assert pilot and release  # noqa: S101, PT018 - stored with the plan
-            return budget_of(plan, pilot, release, tx.runs_under(plan.id))
+            return budget_of(plan, pilot, release, tx.spent(plan.id))
 
     def _check_signature(self, tx: Tx, caller: Caller, plan: Plan, role: Role, envelope: bytes) -> str:
         keys = {k.key_id: k.pem.encode() for k in tx.keys_of(caller.organisation) if not k.revoked_at}

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from livinglab.domain.situation import usage_of
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
 from livinglab.evidence.receipt import Receipt
 from livinglab.ports import Artifacts, Clock, Store, Tx
-from livinglab.services.admission import why_not_admitted
+from livinglab.services.admission import Terms, read_terms, why_not_under
 from livinglab.services.applications import overseen, sees
 from livinglab.services.ids import new_id
 from livinglab.services.once import Once
@@ -34,6 +34,9 @@ from livinglab.services.sandboxes import parse
 from livinglab.services.why import Why, why
 
 _WHO_SEES_WHAT = "Its section `disclosure` says who sees what."
+
+_TERMS = 256
+"""How many plans' terms are remembered at once."""
 
 
 class RunRequest(Frozen):
@@ -51,6 +54,8 @@ class Runs:
     clock: Clock
     recorder: Recorder
     artifacts: Artifacts
+    _terms: dict[str, Terms] = field(default_factory=dict)
+    """Plan's digest → what it froze."""
 
     def request(self, caller: Caller, document: Any, idempotency_key: str) -> Run:
         """Queue a run. The same key with the same request answers with the same run.
@@ -66,22 +71,32 @@ class Runs:
                 return visible_run(tx, caller, made)
             plan = visible_plan(tx, caller, request.plan)
             caller.need(plan.body.sandbox, Role.PARTICIPANT, Role.AUTHORITY)
-            tx.ledger_head(plan.id)  # locks the chain: two requests do not both find the last free run
-            now = self.clock.now()
-            reasons = why_not_admitted(tx, plan, request.site, now.date())
+            now, terms, spent = self.clock.now(), self._terms_of(tx, plan), tx.spent(plan.id)
+            reasons = why_not_under(terms, spent, tx, plan, request.site, now.date())
             run: Run | None = None
-            if reasons:
+            if reasons or terms is None:
                 self.recorder.transition(tx, plan_subject(plan), "run-refused", {"by": caller.organisation, "reasons": list(reasons)})
             else:
                 run = self._queue(tx, Run(
                     id=new_id("run", now), plan=plan.id, plan_digest=plan.digest, pilot=plan.body.pilot, organisation=plan.body.participant,
-                    sandbox=plan.body.sandbox, site=request.site, ordinal=len(tx.runs_under(plan.id)) + 1, created_at=now,
-                    longest_seconds=_longest(tx, plan)))  # fmt: skip
+                    sandbox=plan.body.sandbox, site=request.site, ordinal=spent.runs + 1, created_at=now,
+                    longest_seconds=longest_seconds(terms.pilot.manifest, terms.release.spec)))  # fmt: skip
                 once.remember(tx, caller, run.id)
         if run is None:
             msg = "the run may not start"
             raise Refused(msg, reasons=reasons)
         return run
+
+    def _terms_of(self, tx: Tx, plan: Plan) -> Terms | None:
+        """What the plan froze, remembered: thousands of runs are asked for under it. Before one starts, the engine looks once more for itself."""
+        known = self._terms.get(plan.digest)
+        if known is None:
+            known = read_terms(tx, plan)
+            if known and not known.reasons:
+                if len(self._terms) >= _TERMS:
+                    self._terms.clear()
+                self._terms[plan.digest] = known
+        return known
 
     def _queue(self, tx: Tx, run: Run) -> Run:
         tx.add_run(run, new_attempt(run, 1, run.created_at))
@@ -322,14 +337,6 @@ class Runs:
                     return document
         msg = f"run {run.id} has no {name.rpartition('/')[2].removesuffix('.json')}: it is {run.state}."
         raise NotFound(msg, hint=run.failure.sentence if run.failure else None)
-
-
-def _longest(tx: Tx, plan: Plan) -> float:
-    """As admission found it: pilot and release are there."""
-    pilot, release = tx.pilot(plan.body.pilot), tx.release(plan.body.release)
-    assert pilot is not None  # noqa: S101
-    assert release is not None  # noqa: S101
-    return longest_seconds(pilot.manifest, release.spec)
 
 
 def new_attempt(run: Run, number: int, at: datetime) -> Attempt:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar, overload
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 
 from livinglab.domain.errors import Conflict
+from livinglab.store.tables import metadata
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -47,6 +49,13 @@ def moment(at: float | None) -> datetime | None:
     return datetime.fromtimestamp(at, UTC) if at is not None else None
 
 
+@cache
+def _by(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> sa.Select[Any]:
+    """Made once: putting a statement together takes about as long as the database's answer to it."""
+    c = metadata.tables[table].c
+    return sa.select(*(c[name] for name in columns)).where(*(c[name] == sa.bindparam(name) for name in key))
+
+
 class Tables:
     """A connection within a transaction."""
 
@@ -56,7 +65,7 @@ class Tables:
     def insert(self, table: sa.Table, **values: Any) -> None:
         """A new row; `Conflict` where a constraint refuses it."""
         try:
-            self.connection.execute(table.insert().values(**values))
+            self.connection.execute(table.insert(), values)
         except IntegrityError as error:
             raise conflict(error) from error
 
@@ -66,13 +75,17 @@ class Tables:
         if self.connection.execute(table.update().where(*where).values(**values)).rowcount == 0:
             self.insert(table, **key, **values)
 
-    def scalar(self, column: Any, *where: Any) -> Any:
-        """One value, or None."""
-        return self.connection.execute(sa.select(column).where(*where)).scalar()
+    def scalar(self, column: sa.Column[Any], **key: Any) -> Any:
+        """One value of the row with that key, or None."""
+        return self.connection.execute(_by(column.table.name, (column.name,), tuple(key)), key).scalar()
 
-    def one(self, model: type[M], table: sa.Table, *where: Any) -> M | None:
+    def row(self, table: sa.Table, columns: tuple[str, ...], **key: Any) -> Any:
+        """Some columns of the row with that key, or None."""
+        return self.connection.execute(_by(table.name, columns, tuple(key)), key).first()
+
+    def one(self, model: type[M], table: sa.Table, **key: Any) -> M | None:
         """One model by its `doc`, or None."""
-        doc = self.scalar(table.c.doc, *where)
+        doc = self.scalar(table.c.doc, **key)
         return model.model_validate_json(doc) if doc is not None else None
 
     def many(self, model: type[M], statement: sa.Select[Any]) -> tuple[M, ...]:

@@ -7,11 +7,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from livinglab.domain.errors import Conflict
-from livinglab.domain.pilot import Pilot
+from livinglab.domain.pilot import Pilot, PilotState
 from livinglab.domain.plan import Plan
 from livinglab.domain.sandbox import Release
 from livinglab.store import tables as t
 from livinglab.store.base import Tables, seconds, seen_by
+
+_NEWEST_PLAN = sa.select(t.plans.c.doc).where(t.plans.c.id == sa.bindparam("id")).order_by(t.plans.c.version.desc()).limit(1)
 
 
 class ContentTables(Tables):
@@ -19,7 +21,7 @@ class ContentTables(Tables):
 
     def add_release(self, release: Release, authority: str, document: bytes, at: datetime) -> None:
         spec = release.spec
-        known = self.scalar(t.releases.c.digest, t.releases.c.sandbox == spec.id, t.releases.c.version == spec.version)
+        known = self.scalar(t.releases.c.digest, sandbox=spec.id, version=spec.version)
         if known == release.digest:
             return
         if known:
@@ -32,7 +34,7 @@ class ContentTables(Tables):
         return Release.model_validate_json(document) if document else None
 
     def release_document(self, digest: str) -> bytes | None:
-        document = self.scalar(t.releases.c.document, t.releases.c.digest == digest)
+        document = self.scalar(t.releases.c.document, digest=digest)
         return bytes(document) if document is not None else None
 
     def sandbox(self, id_: str) -> tuple[Release, str] | None:
@@ -51,7 +53,11 @@ class ContentTables(Tables):
         self.insert(t.pilots, id=pilot.id, organisation=pilot.organisation, sandbox=pilot.sandbox, state=pilot.state, doc=pilot.model_dump_json())
 
     def pilot(self, id_: str) -> Pilot | None:
-        return self.one(Pilot, t.pilots, t.pilots.c.id == id_)
+        return self.one(Pilot, t.pilots, id=id_)
+
+    def pilot_state(self, id_: str) -> PilotState | None:
+        state = self.scalar(t.pilots.c.state, id=id_)
+        return PilotState(state) if state else None
 
     def update_pilot(self, pilot: Pilot, before: Pilot) -> None:
         as_it_was = [t.pilots.c.id == pilot.id, t.pilots.c.state == before.state]
@@ -65,12 +71,11 @@ class ContentTables(Tables):
                     sandbox=plan.body.sandbox, state=plan.state, body=body, doc=plan.model_dump_json())  # fmt: skip
 
     def plan(self, id_: str) -> Plan | None:
-        newest = sa.select(t.plans.c.doc).where(t.plans.c.id == id_).order_by(t.plans.c.version.desc()).limit(1)
-        found = self.many(Plan, newest)
-        return found[0] if found else None
+        doc = self.connection.execute(_NEWEST_PLAN, {"id": id_}).scalar()
+        return Plan.model_validate_json(doc) if doc is not None else None
 
     def plan_body(self, digest: str) -> bytes | None:
-        body = self.scalar(t.plans.c.body, t.plans.c.digest == digest)
+        body = self.scalar(t.plans.c.body, digest=digest)
         return bytes(body) if body is not None else None
 
     def update_plan(self, plan: Plan, before: Plan) -> None:

@@ -7,21 +7,25 @@ from livinglab.domain.errors import Conflict
 from livinglab.store import tables as t
 from livinglab.store.base import Tables, moment, seconds
 
+_NEXT = t.chains.update().where(t.chains.c.chain == sa.bindparam("of"), t.chains.c.sequence == sa.bindparam("before")).values(
+    sequence=sa.bindparam("sequence"), head=sa.bindparam("head"))  # fmt: skip
+
 
 class LedgerTables(Tables):
     """See the port."""
 
     def ledger_head(self, chain: str) -> tuple[int, str] | None:
-        row = self.connection.execute(sa.select(t.chains.c.sequence, t.chains.c.head).where(t.chains.c.chain == chain)).first()
+        row = self.row(t.chains, ("sequence", "head"), chain=chain)
         return (row.sequence, row.head) if row else None
 
     def append_ledger(self, row: LedgerRow) -> None:
-        head = self.ledger_head(row.chain)
-        if row.sequence != (head[0] + 1 if head else 0):
+        new = {"sequence": row.sequence, "head": row.digest}
+        if row.sequence == 0:
+            self.insert(t.chains, chain=row.chain, **new)
+        elif self.connection.execute(_NEXT, {"of": row.chain, "before": row.sequence - 1, **new}).rowcount != 1:
             msg = f"entry {row.sequence} is not the next one of chain {row.chain}."
             raise Conflict(msg)
         self.insert(t.ledger, chain=row.chain, sequence=row.sequence, digest=row.digest, entry=row.entry, body=row.body)
-        self.put(t.chains, {"chain": row.chain}, sequence=row.sequence, head=row.digest)
 
     def ledger(self, chain: str) -> tuple[LedgerRow, ...]:
         rows = self.connection.execute(sa.select(t.ledger).where(t.ledger.c.chain == chain).order_by(t.ledger.c.sequence))
@@ -38,7 +42,7 @@ class LedgerTables(Tables):
         return tuple(TreeLeaf(index=r.number, chain=r.chain, head=r.head, salt=bytes(r.salt), leaf=bytes(r.leaf)) for r in rows)
 
     def add_leaf(self, leaf: TreeLeaf) -> None:
-        newest = self.scalar(sa.func.max(t.leaves.c.index))
+        newest = self.connection.execute(sa.select(sa.func.max(t.leaves.c.index))).scalar()
         if leaf.index != (0 if newest is None else newest + 1):
             msg = f"leaf {leaf.index} is not the next one of the log."
             raise Conflict(msg)
@@ -46,7 +50,7 @@ class LedgerTables(Tables):
         self.put(t.chains, {"chain": leaf.chain}, leaf_head=leaf.head)
 
     def add_checkpoint(self, row: CheckpointRow) -> None:
-        root = self.scalar(t.checkpoints.c.root, t.checkpoints.c.size == row.size)
+        root = self.scalar(t.checkpoints.c.root, size=row.size)
         if root is not None and bytes(root) != row.root:
             msg = f"a checkpoint over {row.size} leaves exists with another root."
             raise Conflict(msg)

@@ -17,13 +17,13 @@ class PeopleTables(Tables):
         self.insert(t.tokens, id=token.id, hash=token.hash, doc=token.model_dump_json())
 
     def token_by_hash(self, hash_: str) -> Token | None:
-        return self.one(Token, t.tokens, t.tokens.c.hash == hash_)
+        return self.one(Token, t.tokens, hash=hash_)
 
     def tokens(self) -> tuple[Token, ...]:
         return self.many(Token, sa.select(t.tokens.c.doc).order_by(t.tokens.c.id))
 
     def revoke_token(self, id_: str, at: datetime) -> bool:
-        token = self.one(Token, t.tokens, t.tokens.c.id == id_)
+        token = self.one(Token, t.tokens, id=id_)
         if token is None:
             return False
         if token.revoked_at is None:
@@ -35,7 +35,7 @@ class PeopleTables(Tables):
         self.put(t.members, key, organisation=member.organisation, doc=member.model_dump_json())
 
     def member(self, identity: Identity) -> Member | None:
-        return self.one(Member, t.members, t.members.c.issuer == identity.issuer, t.members.c.subject == identity.subject)
+        return self.one(Member, t.members, issuer=identity.issuer, subject=identity.subject)
 
     def members(self) -> tuple[Member, ...]:
         table = t.members
@@ -50,7 +50,7 @@ class PeopleTables(Tables):
             raise Conflict(msg)
 
     def key(self, key_id: str) -> PublicKey | None:
-        return self.one(PublicKey, t.keys, t.keys.c.key_id == key_id)
+        return self.one(PublicKey, t.keys, key_id=key_id)
 
     def keys_of(self, organisation: str) -> tuple[PublicKey, ...]:
         return self.many(PublicKey, sa.select(t.keys.c.doc).where(t.keys.c.organisation == organisation).order_by(t.keys.c.key_id))
@@ -62,16 +62,16 @@ class PeopleTables(Tables):
             self.insert(t.uploads, organisation=organisation, digest=image.digest)
 
     def image(self, digest: str) -> Image | None:
-        return self.one(Image, t.images, t.images.c.digest == digest)
+        return self.one(Image, t.images, digest=digest)
 
     def has_uploaded(self, organisation: str, digest: str) -> bool:
-        return self.scalar(t.uploads.c.digest, t.uploads.c.organisation == organisation, t.uploads.c.digest == digest) is not None
+        return self.scalar(t.uploads.c.digest, organisation=organisation, digest=digest) is not None
 
     def put_upload(self, upload: Upload) -> None:
         self.put(t.partial_uploads, {"id": upload.id}, organisation=upload.organisation, doc=upload.model_dump_json())
 
     def upload(self, id_: str) -> Upload | None:
-        return self.one(Upload, t.partial_uploads, t.partial_uploads.c.id == id_)
+        return self.one(Upload, t.partial_uploads, id=id_)
 
     def uploads(self) -> tuple[Upload, ...]:
         return self.many(Upload, sa.select(t.partial_uploads.c.doc).order_by(t.partial_uploads.c.id))
@@ -80,9 +80,7 @@ class PeopleTables(Tables):
         self.connection.execute(t.partial_uploads.delete().where(t.partial_uploads.c.id == id_))
 
     def idempotent(self, organisation: str, what: str, key: str) -> tuple[str, str] | None:
-        table = t.idempotency
-        mine = (table.c.organisation == organisation, table.c.what == what, table.c.key == key)
-        row = self.connection.execute(sa.select(table.c.request, table.c.made).where(*mine)).first()
+        row = self.row(t.idempotency, ("request", "made"), organisation=organisation, what=what, key=key)
         return (row.request, row.made) if row else None
 
     def remember(self, organisation: str, what: str, key: str, request: str, made: str) -> None:

@@ -15,9 +15,9 @@ class RecordTables(Tables):
     """See the port."""
 
     def emit(self, event: Event) -> int:
-        result = self.connection.execute(t.events.insert().values(
-            kind=event.kind, organisation=event.organisation, sandbox=event.sandbox, run=event.run,
-            doc=event.model_dump_json(exclude={"id"})))  # fmt: skip
+        result = self.connection.execute(t.events.insert(), {
+            "kind": event.kind, "organisation": event.organisation, "sandbox": event.sandbox, "run": event.run,
+            "doc": event.model_dump_json(exclude={"id"})})  # fmt: skip
         assert result.inserted_primary_key is not None  # noqa: S101 - a single row was inserted
         return int(result.inserted_primary_key[0])
 
@@ -33,7 +33,7 @@ class RecordTables(Tables):
         return int(self.connection.execute(sa.select(sa.func.max(t.events.c.id))).scalar() or 0)
 
     def cursor(self, name: str) -> int:
-        return int(self.scalar(t.cursors.c.position, t.cursors.c.name == name) or 0)
+        return int(self.scalar(t.cursors.c.position, name=name) or 0)
 
     def move_cursor(self, name: str, to: int) -> None:
         self.put(t.cursors, {"name": name}, position=to)
@@ -46,7 +46,7 @@ class RecordTables(Tables):
         return True
 
     def add_document(self, document: Document) -> None:
-        known = self.one(Document, t.documents, t.documents.c.subject == document.subject, t.documents.c.name == document.name)
+        known = self.one(Document, t.documents, subject=document.subject, name=document.name)
         if known is None:
             self.insert(t.documents, subject=document.subject, name=document.name, doc=document.model_dump_json())
         elif known.digest != document.digest:
@@ -76,4 +76,5 @@ class RecordTables(Tables):
         return whole[:limit]
 
     def log_size(self, attempt: str, role: str) -> int:
-        return int(self.scalar(sa.func.max(t.logs.c.start + t.logs.c.size), t.logs.c.attempt == attempt, t.logs.c.role == role) or 0)
+        longest = sa.select(sa.func.max(t.logs.c.start + t.logs.c.size)).where(t.logs.c.attempt == attempt, t.logs.c.role == role)
+        return int(self.connection.execute(longest).scalar() or 0)

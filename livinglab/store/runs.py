@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from livinglab.domain.errors import Conflict, StaleEpoch
-from livinglab.domain.run import Attempt, JournalEntry, Run, RunCount, RunState, Step
+from livinglab.domain.run import Attempt, JournalEntry, Run, RunCount, RunState, Spent, Step
 from livinglab.store import tables as t
 from livinglab.store.base import moment, seconds, seen_by
 from livinglab.store.content import page
@@ -16,6 +16,11 @@ from livinglab.store.sites import SiteTables
 
 _FINAL = tuple(state for state in RunState if state.final)
 _TURN = (t.runs.c.priority.desc(), t.runs.c.created_at, t.runs.c.id)
+_GOING = t.runs.c.state.not_in(_FINAL)
+_SPENT = sa.select(
+    sa.func.count().label("runs"), sa.func.count().filter(t.runs.c.counts).label("counted"), sa.func.count().filter(_GOING).label("under_way"),
+    sa.func.count().filter(t.runs.c.counts | _GOING).label("at_stake"), sa.func.coalesce(sa.func.sum(t.runs.c.core_seconds), 0).label("core_seconds"),
+).where(t.runs.c.plan == sa.bindparam("plan"), t.runs.c.id != sa.bindparam("without"))  # fmt: skip
 _ATTEMPT = sa.select(t.attempts.c.doc, t.attempts.c.lease_until)
 _RENEWED_AT_ONCE = 500  # so that a statement has fewer parameters than any database allows
 _STEPS = {step: index for index, step in enumerate(Step)}
@@ -27,10 +32,10 @@ class RunTables(SiteTables):
     def add_run(self, run: Run, attempt: Attempt) -> None:
         self.insert(t.runs, id=run.id, plan=run.plan, ordinal=run.ordinal, pilot=run.pilot, organisation=run.organisation, sandbox=run.sandbox,
                     site=run.site, created_at=seconds(run.created_at), **_run_columns(run))  # fmt: skip
-        self.add_attempt(attempt)
+        self._insert_attempt(attempt, run.site)
 
     def run(self, id_: str) -> Run | None:
-        return self.one(Run, t.runs, t.runs.c.id == id_)
+        return self.one(Run, t.runs, id=id_)
 
     def update_run(self, run: Run, before: Run) -> None:
         self.replace(t.runs, [t.runs.c.id == run.id, t.runs.c.state == before.state], f"run {run.id}", **_run_columns(run))
@@ -45,9 +50,13 @@ class RunTables(SiteTables):
     def runs_under(self, plan: str) -> tuple[Run, ...]:
         return self.many(Run, sa.select(t.runs.c.doc).where(t.runs.c.plan == plan).order_by(t.runs.c.ordinal))
 
+    def spent(self, plan: str, without: str | None = None) -> Spent:
+        row = self.connection.execute(_SPENT, {"plan": plan, "without": without or ""}).one()
+        return Spent(runs=row.runs, counted=row.counted, under_way=row.under_way, at_stake=row.at_stake, core_seconds=row.core_seconds)
+
     def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:
         where = (t.runs.c.organisation == organisation, t.runs.c.sandbox == sandbox, t.runs.c.created_at < seconds(created_at))
-        return int(self.scalar(sa.func.count(t.runs.c.id), *where))
+        return int(self.connection.execute(sa.select(sa.func.count(t.runs.c.id)).where(*where)).scalar_one())
 
     def run_counts(self) -> tuple[RunCount, ...]:
         runs = t.runs.c
@@ -62,10 +71,13 @@ class RunTables(SiteTables):
     def ahead(self, run: Run) -> int:
         places = _places(run.site)
         mine = sa.select(places.c.place).where(places.c.id == run.id).scalar_subquery()
-        return int(self.scalar(sa.func.count(), places.c.place < mine, places.c.held.is_(False)))
+        counted = sa.select(sa.func.count()).select_from(places).where(places.c.place < mine, places.c.held.is_(False))
+        return int(self.connection.execute(counted).scalar_one())
 
     def add_attempt(self, attempt: Attempt) -> None:
-        site = self.scalar(t.runs.c.site, t.runs.c.id == attempt.run)
+        self._insert_attempt(attempt, self.scalar(t.runs.c.site, id=attempt.run))
+
+    def _insert_attempt(self, attempt: Attempt, site: str) -> None:
         self.insert(t.attempts, id=attempt.id, run=attempt.run, number=attempt.number, site=site, created_at=seconds(attempt.created_at),
                     **_attempt_columns(attempt))  # fmt: skip
 
@@ -125,9 +137,9 @@ class RunTables(SiteTables):
         return {entry.step: entry for entry in sorted(entries, key=lambda e: _STEPS[e.step])}
 
     def write_journal(self, entry: JournalEntry, epoch: int) -> None:
-        if self.scalar(t.attempts.c.epoch, t.attempts.c.id == entry.attempt) != epoch:
+        if self.scalar(t.attempts.c.epoch, id=entry.attempt) != epoch:
             raise _stale(entry.attempt, epoch)
-        known = self.one(JournalEntry, t.journal, t.journal.c.attempt == entry.attempt, t.journal.c.step == entry.step)
+        known = self.one(JournalEntry, t.journal, attempt=entry.attempt, step=entry.step)
         if known and known.status == "done":
             if entry.status == "done" and known.data == JournalEntry.model_validate_json(entry.model_dump_json()).data:
                 return
@@ -162,7 +174,7 @@ def _places(site: str) -> sa.Subquery:
 
 def _run_columns(run: Run) -> dict[str, object]:
     return {"state": run.state, "priority": run.priority, "held": run.held_by is not None, "longest_seconds": run.longest_seconds,
-            "doc": run.model_dump_json()}  # fmt: skip
+            "counts": run.counts, "core_seconds": run.core_seconds, "doc": run.model_dump_json()}  # fmt: skip
 
 
 def _attempt_columns(attempt: Attempt) -> dict[str, object]:

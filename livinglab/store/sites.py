@@ -17,7 +17,7 @@ class SiteTables(Tables):
         self.insert(t.sites, name=site.name, state=site.state, doc=site.model_dump_json())
 
     def site(self, name: str) -> SiteRecord | None:
-        return self.one(SiteRecord, t.sites, t.sites.c.name == name)
+        return self.one(SiteRecord, t.sites, name=name)
 
     def sites(self) -> tuple[SiteRecord, ...]:
         return self.many(SiteRecord, sa.select(t.sites.c.doc).order_by(t.sites.c.name))
