@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 REQUIRE ?= docker,postgres,prefect,mlflow
 
-.PHONY: help setup demo up down test check fast lint format lock clean
+.PHONY: help setup demo up down test check campaign fast lint format lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ test: setup ## everything: the checks, and all tests on the real backends (REQUI
 	infra/images/build.sh pilot-tests tests/pilots
 	@case ",$(REQUIRE)," in *,kubernetes,*) infra/kubernetes/build.sh >/dev/null ;; esac
 	$(PYTHON) -m pytest --require "$(REQUIRE)" --durations=15
+
+campaign: setup ## 200 runs on three sites while all parts are killed, stopped and filled up (RUNS=… SEED=…); the report goes to docs/campaign.md
+	infra/images/all.sh >/dev/null
+	infra/images/build.sh pilot-tests tests/pilots
+	$(PYTHON) -m tests.campaign --runs $(or $(RUNS),200) --seed $(or $(SEED),1) --report docs/campaign.md
 
 format: ## put the code into the house's format
 	.venv/bin/ruff check --fix .

@@ -1,0 +1,232 @@
+"""A lab in all its parts, each of which may be broken: database, API, a worker per site, Prefect, MLflow, and the sites' own masters."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import docker
+import yaml
+from docker.errors import DockerException
+
+from livinglab.bootstrap import open_site
+from livinglab.domain.plan import Plan
+from livinglab.domain.run import Attempt, JobKey, Run
+from livinglab.evidence.verify import Report
+from livinglab.sites.kubernetes.config import KubernetesSettings
+from livinglab.sites.kubernetes.manifests import COLLECTOR
+from livinglab.sites.tmpfs import mount_sized, unmount
+from tests.campaign.parts import ApiServer, Clock, Controller, Database, Disk, Engine, Part, Process, answers
+from tests.fixtures.available import ROOT
+from tests.fixtures.cluster import ACCEPTED
+from tests.fixtures.engine import OwnEngine
+from tests.fixtures.kubernetes import KubernetesBed, new_lab, push_tools
+from tests.fixtures.servers import free_port
+from tests.fixtures.slurm import SlurmBed
+from tests.labs import TINY, Parties
+
+BIN = ROOT / ".venv" / "bin"
+DISK = 1 << 30
+"""Bytes of the lab's own disk."""
+
+
+@dataclass
+class House:
+    """What is up, and how to look at it."""
+
+    folder: Path
+    parties: Parties
+    parts: list[Part]
+    api: str
+    token: str
+    engine: OwnEngine
+    slurm: SlurmBed
+    kubernetes: KubernetesBed
+    namespace: str
+    sites: tuple[str, ...] = ("docker", "cluster", "kubernetes")
+    _seen: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    # --- looking at the lab -----------------------------------------------------------------------------------------------
+
+    def known(self, runs: Collection[str]) -> dict[str, Run]:
+        """Those runs that are there, by id."""
+        with self.parties.lab.store.transaction(read_only=True) as tx:
+            return {run.id: run for id_ in runs if (run := tx.run(id_))}
+
+    def attempts(self, run: Run) -> tuple[Attempt, ...]:
+        with self.parties.lab.store.transaction(read_only=True) as tx:
+            return tx.attempts(run.id)
+
+    def steps(self) -> list[tuple[float, str]]:
+        """When each step was done, by the lab's clock, and at which site."""
+        with self.parties.lab.store.transaction(read_only=True) as tx:
+            events = tx.events(0, 1_000_000)
+            sites = {run.id: run.site for run in tx.runs(plan=None, organisation=None, sandboxes=None, after=None, limit=1_000_000)}
+        return [(event.at.timestamp(), sites[event.run]) for event in events if event.kind == "step-done" and event.run]
+
+    def verified(self, plan: Plan) -> Report:
+        return self.parties.verified(plan, self.folder / "dossier.zip")
+
+    # --- looking at the sites ---------------------------------------------------------------------------------------------
+
+    def watch(self, done: threading.Event) -> None:
+        """See every container that the engine ever has: it forgets them when it is killed, where the clusters keep books."""
+        while not done.wait(0.2):
+            with suppress(DockerException, OSError):
+                for container in docker.APIClient(base_url=self.engine.url, timeout=3).containers(all=True):
+                    if key := container["Labels"].get("livinglab.key"):
+                        self._seen[key].add(container["Id"])
+
+    def starts(self, keys: Collection[str]) -> Counter[str]:
+        """Job → how often it was started, by the sites' own records."""
+        found = Counter({key: len(ids) for key, ids in self._seen.items()})
+        jobs: dict[str, str] = {}
+        for key in keys:
+            attempt, _, role = key.rpartition(".")
+            jobs |= dict.fromkeys(self._names(attempt, role), key)
+        asked = ("--allusers", "--noheader", "--allocations", "--parsable2", "--starttime", "now-1days", "--format", "JobName,JobIDRaw")
+        booked = self.slurm.on("ctl", "sacct", *asked)
+        found.update(jobs[name] for name in (line.partition("|")[0] for line in set(booked.splitlines())) if name in jobs)
+        with self.kubernetes.client() as client:
+            from kubernetes.client import CoreV1Api
+
+            told: list[Any] = CoreV1Api(client).list_namespaced_event(self.namespace, field_selector="reason=Started").items
+        ours = f"spec.containers{{{COLLECTOR}}}"
+        about = {(e.involved_object.name, e.involved_object.field_path) for e in told if e.involved_object.field_path != ours}
+        found.update(jobs[job] for job in (name.rpartition("-")[0] for name, _path in about) if job in jobs)
+        return found
+
+    def _names(self, attempt: str, role: str) -> Iterator[str]:
+        """What the clusters call a job."""
+        for site in ("cluster", "kubernetes"):
+            yield self._layouts[site].job(JobKey.model_validate({"attempt": attempt, "role": role}))
+
+    @cached_property
+    def _layouts(self) -> dict[str, Any]:
+        return {site: open_site(self.parties.lab, site).layout for site in ("cluster", "kubernetes")}  # type: ignore[attr-defined]
+
+    def leftovers(self) -> list[str]:
+        """What is at the sites after all runs are over."""
+        names = [name for name in self.engine.containers() if "livinglab" in name or "run-" in name]
+        queued = self.slurm.on("ctl", "squeue", "--noheader", "--format", "%j").split()
+        with self.kubernetes.client() as client:
+            from kubernetes.client import BatchV1Api
+
+            jobs = [job.metadata.name for job in BatchV1Api(client).list_namespaced_job(self.namespace).items]
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if f"{self.folder}/home/work" in line]
+        return [*names, *queued, *jobs, *mounts]
+
+
+@contextmanager
+def open_house(slurm: SlurmBed, kubernetes: KubernetesBed) -> Iterator[House]:
+    """A lab with everything that belongs to it. At the end nothing of it is left."""
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="ll-campaign-", dir="/tmp"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        home = folder / "home"
+        mount_sized(home, size=DISK, inodes=200_000, uid=0, gid=0)
+        stack.callback(_unmount_all, home)
+        database = Database()
+        stack.callback(database.remove)
+        database.start()
+        own = OwnEngine(Path(tempfile.mkdtemp(prefix="ll-engine-", dir="/tmp")))
+        stack.callback(_remove_engine, own)
+        own.start()
+        client = stack.enter_context(kubernetes.client())
+        cluster = stack.enter_context(contextmanager(new_lab)(kubernetes, client, push_tools(kubernetes, folder), folder))
+        parties = Parties.gather(home, sandbox=_sandbox(folder), database=database.url, docker_url=own.url)
+        _add_sites(parties, slurm, cluster)
+        servers, clocks, api = _servers(folder, home, database.url, own.url)
+        for server in servers:
+            stack.callback(server.end)
+            server.start()
+        token = parties.lab.access.issue_token(parties.participant.organisation, parties.participant.roles)[1]
+        parts: list[Part] = [database, *servers, *clocks, Engine(own), Controller(slurm), ApiServer(kubernetes), Disk(home)]
+        yield House(folder, parties, parts, api, token, own, slurm, kubernetes, cluster.namespace)
+
+
+def _sandbox(folder: Path) -> Path:
+    """The tiny one, at three sites, small enough that a node has room for several."""
+    copy = folder / "tiny"
+    shutil.copytree(TINY, copy)
+    spec = yaml.safe_load((copy / "sandbox.yaml").read_text())
+    spec |= {"sites": ["docker", "cluster", "kubernetes"], "isolation": {"witnesses": ACCEPTED}}
+    spec["quota"] |= {"measured_runs": 100, "runs_in_flight": 100}
+    spec["harness"]["resources"]["cpus"] = 0.5
+    (copy / "sandbox.yaml").write_text(yaml.safe_dump(spec))
+    return copy
+
+
+def _add_sites(parties: Parties, slurm: SlurmBed, cluster: KubernetesSettings) -> None:
+    offer = {"memory": 1 << 30, "cpus": 2, "wall_seconds": 600}
+    access = {"kind": "ssh", "host": slurm.host, "user": "lab", "identity": str(slurm.state / "id_ed25519"),
+              "known_hosts": str(slurm.state / "known_hosts")}  # fmt: skip
+    add = parties.lab.sites.add
+    add("cluster", {"kind": "slurm", "settings": {"access": access, "scratch": "/scratch"}, "offer": offer}, "operator")
+    add("kubernetes", {"kind": "kubernetes", "settings": cluster.model_dump(mode="json"), "offer": offer}, "operator")
+
+
+def _servers(folder: Path, home: Path, database: str, engine: str) -> tuple[list[Process], list[Clock], str]:
+    """The lab's processes in the order in which they start, the clocks of its workers, and the API's address."""
+    logs, ports = folder / "logs", {name: free_port() for name in ("prefect", "mlflow", "api")}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    batched = {f"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_{name}": value for name, value in
+               (("BATCH_SIZE", "100"), ("READ_BATCH_SIZE", "100"), ("FLUSH_INTERVAL", "1"))}  # fmt: skip
+    more = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(ports["prefect"])}
+    prefect = Process("prefect", [BIN / "prefect", "server", "start", "--log-level", "WARNING"], logs,
+                      lambda: answers(f"{urls['prefect']}/api/health"), more | batched)  # fmt: skip
+    mlflow = Process("mlflow", [ROOT / ".venvs" / "mlflow" / "bin" / "mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]),
+                                "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts",
+                                "--artifacts-destination", str(folder / "artifacts")], logs, lambda: answers(f"{urls['mlflow']}/health"),
+                     {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})  # fmt: skip
+    lab = {"LIVINGLAB_HOME": str(home), "LIVINGLAB_DATABASE": database, "LIVINGLAB_DOCKER_URL": engine, "LIVINGLAB_RATE": "0"}
+    api = Process("api", [BIN / "livinglab", "serve", "--port", str(ports["api"])], logs, lambda: answers(f"{urls['api']}/healthz"), lab)
+    library = folder / "clock.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, ROOT / "tests" / "campaign" / "clock.c"], check=True)
+    lab |= {"LIVINGLAB_PREFECT_URL": f"{urls['prefect']}/api", "LIVINGLAB_MLFLOW_URL": urls["mlflow"]}
+    workers, clocks = [], []
+    for site in ("docker", "cluster", "kubernetes"):
+        clock = Clock(library, folder / f"clock-{site}", f"clock of {site}'s worker", site)
+        log = logs / f"worker-{site}.log"
+        ready = _says(log, "carrying the runs")
+        workers.append(Process(f"worker-{site}", [BIN / "livinglab", "worker", "--site", site], logs, ready, lab | clock.more, site))
+        clocks.append(clock)
+    return [prefect, mlflow, api, *workers], clocks, urls["api"]
+
+
+def _says(log: Path, words: str) -> Any:
+    """Whether a log has gained a line with these words since it was last true."""
+    heard = 0
+
+    def look() -> bool:
+        nonlocal heard
+        count = log.read_text(errors="replace").count(words) if log.exists() else 0
+        if count > heard:
+            heard = count
+            return True
+        return False
+
+    return look
+
+
+def _unmount_all(home: Path) -> None:
+    inner = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1].startswith(f"{home}/")]
+    for place in sorted(inner, reverse=True):
+        unmount(Path(place))
+    unmount(home)
+
+
+def _remove_engine(engine: OwnEngine) -> None:
+    with suppress(DockerException, OSError):
+        for container in docker.APIClient(base_url=engine.url, timeout=10).containers(all=True):
+            docker.APIClient(base_url=engine.url, timeout=30).remove_container(container["Id"], force=True)
+    engine.end(signal.SIGTERM)
+    shutil.rmtree(engine.folder, ignore_errors=True)
