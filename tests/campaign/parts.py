@@ -21,7 +21,7 @@ from tests.fixtures.kubernetes import KubernetesBed
 from tests.fixtures.postgres import as_somebody_else
 from tests.fixtures.slurm import SlurmBed
 
-READY_WITHIN = 60.0  # seconds
+READY_WITHIN = 240.0  # seconds
 
 
 class Part(Protocol):
