@@ -318,4 +318,9 @@ def open_worker(lab: Lab, site: str, *, slots: int | None = None, stopping: "thr
 
         tracker = MlflowTracker(supervisor.engine.journal.with_documents, lab.artifacts, settings.mlflow_url)
         companions.append(Projector.of_this_process(lab.store, tracker, supervisor.clock, "mlflow"))
+    if settings.otlp_url:
+        from livinglab.monitoring.traces import TraceTracker
+
+        traces = TraceTracker(lab.store, settings.otlp_url)
+        companions.append(Projector.of_this_process(lab.store, traces, supervisor.clock, "traces"))
     return Worker(supervisor=supervisor, carry=carry, companions=companions)

@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     """Where this process tells Prometheus its numbers; 0: nowhere. API and worker want one each; whoever may read it sees all of the lab's counts."""
+    otlp_url: str = ""
+    """Where a collector takes traces, as OTLP over HTTP (`http://127.0.0.1:4318/v1/traces`); empty: none are made."""
+    log: Literal["text", "json"] = "text"
+    """What a line of a log is: for people, or an object for programs. Both name the run, the attempt and the request that it is about."""
     mlflow_url: str = ""
     """Tracking server; empty: nothing is tracked."""
     prefect_url: str = ""

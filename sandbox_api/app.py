@@ -10,7 +10,7 @@ import livinglab
 from livinglab.bootstrap import Lab, open_lab
 from livinglab.domain.documents import MOST_BYTES
 from livinglab.monitoring.metrics import new_registry, serving
-from sandbox_api import errors
+from sandbox_api import errors, tags
 from sandbox_api.auth import Door
 from sandbox_api.limits import BodyLimit
 from sandbox_api.metrics import Requests
@@ -27,21 +27,29 @@ def create_app(lab: Lab | None = None) -> FastAPI:
     lab = lab or open_lab()
 
     @asynccontextmanager
-    async def telling(_app: FastAPI) -> AsyncIterator[None]:
+    async def telling(app: FastAPI) -> AsyncIterator[None]:
         own = lab.settings
         with serving(registry, own.metrics_host, own.metrics_port) if own.metrics_port else nullcontext():
             yield
+        if app.state.traces:
+            app.state.traces.shutdown()  # which sends what it still has
 
     app = FastAPIOffline(  # its pages come with it: a lab has no way to a CDN
         title="livinglab", version=livinglab.__version__, description=DESCRIPTION, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None,
         lifespan=telling,
         responses=errors.RESPONSES)  # fmt: skip
-    app.state.lab, app.state.door = lab, Door(lab)
+    app.state.lab, app.state.door, app.state.traces = lab, Door(lab), None
     app.state.metrics = registry = new_registry(lab.store, lab.clock)
     larger = {"/v1/images": lab.settings.upload_limit, "/v1/uploads/[^/]+": lab.settings.upload_limit, "/v1/pilots/[^/]+/documents/[^/]+": MOST_BYTES}
     app.add_middleware(BodyLimit, limit=lab.settings.body_limit, larger=larger)
     app.add_middleware(Requests, registry=registry)
+    if lab.settings.otlp_url:
+        from sandbox_api.traces import Traces, provider_to
+
+        app.state.traces = provider_to(lab.settings.otlp_url)
+        app.add_middleware(Traces, provider=app.state.traces)
     errors.install(app)
+    tags.install(app)
     for router in (content.router, documents.router, plans.router, runs.router, sites.router, uploads.router):
         app.include_router(router, prefix="/v1")
 

@@ -22,6 +22,7 @@ STATUS: dict[type[e.LivingLabError], int] = {
     e.Forbidden: 403,
     e.NotFound: 404,
     e.Refused: 409,
+    e.Changed: 412,
     e.Conflict: 409,
     e.PilotFault: 422,
     e.TooMany: 429,

@@ -1,11 +1,17 @@
-"""What the API tells of itself: requests by address, never by who asked or for what."""
+"""What the API tells of itself: requests by address, never by who asked."""
 
+import logging
+import secrets
 from collections.abc import MutableMapping
 from time import perf_counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from livinglab.monitoring.logs import about
+
+log = logging.getLogger("livinglab.api")
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 """Seconds."""
@@ -26,16 +32,17 @@ class Requests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, told = perf_counter(), False
+        begun, told, id_ = perf_counter(), False, secrets.token_hex(8)
 
         async def watched(message: Message) -> None:
             nonlocal told
             if message["type"] == "http.response.start" and not told:
                 told = True
                 self._count(scope, message["status"], perf_counter() - begun)
+                message.setdefault("headers", []).append((b"x-request-id", id_.encode()))
             await send(message)
 
-        with self.open.track_inprogress():
+        with self.open.track_inprogress(), about(request=id_):
             try:
                 await self.app(scope, receive, watched)
             except Exception:
@@ -44,13 +51,16 @@ class Requests:
                 raise
 
     def _count(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
-        route = _route(scope)
+        route = route_of(scope)
         method = scope["method"] if route != "none" else "any"  # both are whatever somebody sent
         self.answers.labels(method, route, str(status)).inc()
         self.seconds.labels(method, route).observe(seconds)
+        named = {name: value for name, value in scope.get("path_params", {}).items() if name in ("run", "plan", "pilot", "sandbox")}
+        details = {**named, "method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
+        log.info("%s %s: %d in %.1f ms", method, route, status, seconds * 1000, extra={"about": details})
 
 
-def _route(scope: MutableMapping[str, Any]) -> str:
+def route_of(scope: MutableMapping[str, Any]) -> str:
     """The address as it is written in the document, such as `/v1/runs/{run}`; `none` for what is there nowhere."""
     own: str | None = getattr(scope.get("route"), "path_format", None)
     if own is None:

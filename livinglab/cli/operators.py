@@ -64,13 +64,15 @@ def serve(host: str | None, port: int | None) -> None:
     """Run the API. It holds no key, no Docker socket and no hidden data."""
     import uvicorn
 
+    from livinglab.monitoring.logs import configure
     from livinglab.settings import read_settings
 
     settings = read_settings()
+    configure(settings.log)
     # Whoever holds the database's lock is not to wait five milliseconds for each turn at the interpreter.
     sys.setswitchinterval(0.0005)
     uvicorn.run("sandbox_api.app:create_app", factory=True, host=host or settings.api_host, port=port or settings.api_port, log_level="warning",
-                timeout_graceful_shutdown=2)  # fmt: skip
+                log_config=None, timeout_graceful_shutdown=2)  # fmt: skip
 
 
 @click.command()
@@ -82,15 +84,14 @@ def serve(host: str | None, port: int | None) -> None:
 def worker(site: str, slots: int | None, *, once: bool) -> None:
     """Carry the runs of a site. Several may run; a run has one of them at a time, and the next one goes on where one was killed."""
     from livinglab.bootstrap import open_lab, open_worker
+    from livinglab.monitoring.logs import configure
     from livinglab.monitoring.metrics import new_registry, serving
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     lab = open_lab()
+    configure(lab.settings.log)
     work = open_worker(lab, site, slots=slots, stopping=stopping)
     most = work.supervisor.in_flight or work.supervisor.slots
     logging.getLogger("livinglab").info("carrying the runs of site %s: %d at a time, %d of them by a step", site, most, work.supervisor.slots)

@@ -13,6 +13,7 @@ from livinglab.dispatch.lookout import BACK_OFF, Lookout
 from livinglab.dispatch.owner import owner_is_dead, this_owner
 from livinglab.domain.errors import StaleEpoch, Unreachable
 from livinglab.domain.run import Attempt
+from livinglab.monitoring.logs import about
 from livinglab.ports import Clock, Progress, Store
 from livinglab.services.engine import Engine
 
@@ -152,7 +153,8 @@ class Supervisor:
                 await self._lookout.pause(max(0.0, (progress.by - self.clock.now()).total_seconds()))
 
     def _advance(self, attempt: Attempt, go_on: Callable[[], bool]) -> Progress | None:
-        return self.engine.advance(attempt.id, attempt.epoch) if go_on() else None
+        with about(run=attempt.run, attempt=attempt.id, site=self.engine.site.name):
+            return self.engine.advance(attempt.id, attempt.epoch) if go_on() else None
 
 
 async def _in(executor: Executor, do: Callable[..., T], *arguments: object) -> T:

@@ -9,6 +9,7 @@
     ├── Forbidden               known, but this role may not do that
     ├── NotFound                it does not exist, or not for this organisation
     ├── Conflict                the state does not allow it, or the same name holds something else
+    │   ├── Changed             it is not as whoever asks has seen it
     │   └── StaleEpoch          another supervisor has taken the attempt over: stop writing
     ├── Refused                 admission said no; `reasons` names every failed demand
     │   └── IsolationNotProven  the probe did not find what the profile demands
@@ -80,6 +81,12 @@ class Conflict(LivingLabError):
     """The present state does not allow the change, or the same key names something else."""
 
     code = "conflict"
+
+
+class Changed(Conflict):
+    """It is not any more what the caller saw, and said to have seen."""
+
+    code = "changed"
 
 
 class StaleEpoch(Conflict):

@@ -175,6 +175,8 @@ class Run(Frozen):
     """Does it count against the plan's measured runs? True from the moment that something derived from hidden data may be disclosed."""
     core_seconds: float = Field(default=0.0, ge=0)
     """What it is charged, once it is over: cores of the pilot's container times seconds."""
+    trace: str | None = Field(default=None, exclude_if=lambda trace: trace is None)
+    """The `traceparent` of the call that asked for it."""
     created_at: Moment
     ended_at: Moment | None = None
 

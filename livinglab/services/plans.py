@@ -23,6 +23,7 @@ from livinglab.services.ids import new_id
 from livinglab.services.once import Once
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.sandboxes import newest, parse
+from livinglab.services.tags import require
 
 
 class Proposal(Frozen):
@@ -80,16 +81,17 @@ class Plans:
         if pilot.state is not PilotState.PLAN_NEGOTIATION:
             tx.update_pilot(pilot.to(PilotState.PLAN_NEGOTIATION), pilot)
 
-    def sign(self, caller: Caller, id_: str, envelope: bytes) -> Plan:
+    def sign(self, caller: Caller, id_: str, envelope: bytes, if_match: str | None = None) -> Plan:
         """Take one side's signature. The second one brings the plan, and the pilot, into force.
 
         Raises:
             Invalid: not an envelope over this plan's digest, or the signature does not hold.
             Forbidden: the key is not this organisation's, or this caller is neither side of the plan.
-            Conflict: this side has signed already with other bytes, or the plan is past signing.
+            Conflict: this side has signed already with other bytes, or the plan is past signing. Changed: it is not as it was seen.
         """
         with self.store.transaction() as tx:
             plan = visible_plan(tx, caller, id_)
+            require(if_match, plan, f"plan {plan.id}")
             role = _side(caller, plan)
             given = plan.signed_by(role)
             if given and given.envelope == envelope.decode(errors="replace"):
@@ -139,15 +141,17 @@ class Plans:
         self.recorder.transition(tx, plan_subject(plan), "plan-agreed", {"plan": plan.digest})
         return agreed
 
-    def stop(self, caller: Caller, id_: str, state: PlanState, reason: str) -> Plan:
+    def stop(self, caller: Caller, id_: str, state: PlanState, reason: str, if_match: str | None = None) -> Plan:
         """Suspend, resume (`agreed`), complete or terminate. Runs that are queued or running are stopped by the worker, which looks.
 
         Raises:
             Forbidden: only the authority suspends, resumes and terminates; only the parties complete.
             Conflict: the plan's state does not allow it; above all, nobody but the two signatures agrees to a plan.
+            Changed: it is not as it was seen, under the tag `if_match`.
         """
         with self.store.transaction() as tx:
             plan = visible_plan(tx, caller, id_)
+            require(if_match, plan, f"plan {plan.id}")
             sides = (Role.AUTHORITY, Role.PARTICIPANT) if state is PlanState.COMPLETED else (Role.AUTHORITY,)
             caller.need(plan.body.sandbox, *sides)
             if state is PlanState.AGREED and plan.state is not PlanState.SUSPENDED:

@@ -31,6 +31,7 @@ from livinglab.services.plans import plan_subject, visible_plan
 from livinglab.services.queueing import waiting_of
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.sandboxes import parse
+from livinglab.services.tags import require
 from livinglab.services.why import Why, why
 
 _WHO_SEES_WHAT = "Its section `disclosure` says who sees what."
@@ -46,6 +47,15 @@ class RunRequest(Frozen):
     site: Slug = "docker"
 
 
+class Looked(Frozen):
+    """A run as one caller sees it."""
+
+    run: Run
+    attempts: tuple[Attempt, ...]
+    shown: dict[Channel, bool]
+    """Channel → is it shown to this caller, by the specification that the run was made under?"""
+
+
 @dataclass(frozen=True)
 class Runs:
     """Runs as the outside sees them. What happens within one is the engine's."""
@@ -57,8 +67,8 @@ class Runs:
     _terms: dict[str, Terms] = field(default_factory=dict)
     """Plan's digest → what it froze."""
 
-    def request(self, caller: Caller, document: Any, idempotency_key: str) -> Run:
-        """Queue a run. The same key with the same request answers with the same run.
+    def request(self, caller: Caller, document: Any, idempotency_key: str, trace: str | None = None) -> Run:
+        """Queue a run. The same key with the same request answers with the same run; `trace` is the call's `traceparent`.
 
         Raises:
             Refused: admission says no; `reasons` has every failed demand. The refusal is recorded.
@@ -79,7 +89,7 @@ class Runs:
             else:
                 run = self._queue(tx, Run(
                     id=new_id("run", now), plan=plan.id, plan_digest=plan.digest, pilot=plan.body.pilot, organisation=plan.body.participant,
-                    sandbox=plan.body.sandbox, site=request.site, ordinal=spent.runs + 1, created_at=now,
+                    sandbox=plan.body.sandbox, site=request.site, ordinal=spent.runs + 1, created_at=now, trace=trace,
                     longest_seconds=longest_seconds(terms.pilot.manifest, terms.release.spec)))  # fmt: skip
                 once.remember(tx, caller, run.id)
         if run is None:
@@ -103,14 +113,18 @@ class Runs:
         self.recorder.transition(tx, run_subject(run), "run-queued", {"ordinal": run.ordinal, "site": run.site})
         return run
 
-    def cancel(self, caller: Caller, id_: str, reason: str) -> Run:
+    def cancel(self, caller: Caller, id_: str, reason: str, if_match: str | None = None) -> Run:
         """Ask for the end of a run. It is over when its containers were seen dead; asking twice is asking once.
 
+        Args:
+            if_match: the tag under which the run was seen (see `look`), here and below.
+
         Raises:
-            Conflict: the run is over.
+            Conflict: the run is over. Changed: it is not as it was seen.
         """
         with self.store.transaction() as tx:
             run = visible_run(tx, caller, id_)
+            self._require_seen(tx, caller, run, if_match)
             if caller.organisation != run.organisation:
                 caller.need(run.sandbox, Role.AUTHORITY, Role.OPERATOR)
             if run.state is RunState.CANCELLING:
@@ -120,14 +134,14 @@ class Runs:
                 raise Conflict(msg)
             return request_cancel(tx, self.recorder, run, caller.organisation, reason)
 
-    def hold(self, caller: Caller, id_: str, reason: str) -> Run:
+    def hold(self, caller: Caller, id_: str, reason: str, if_match: str | None = None) -> Run:
         """Keep a run from beginning, or its job from starting where that waits in the site's own queue. Holding twice is once.
 
         Raises:
             Conflict: it runs already, or is over.
         """
         with self.store.transaction() as tx:
-            run, governs = self._own_or_governed(tx, caller, id_)
+            run, governs = self._own_or_governed(tx, caller, id_, if_match)
             if run.held_by == caller.organisation or (run.held_by and not governs):
                 return run
             site = tx.site(run.site)
@@ -137,14 +151,14 @@ class Runs:
             held = run.model_copy(update={"held_by": caller.organisation, "held_reason": reason})
             return self._change(tx, held, run, "run-held", {"by": caller.organisation, "reason": reason})
 
-    def let_go(self, caller: Caller, id_: str) -> Run:
+    def let_go(self, caller: Caller, id_: str, if_match: str | None = None) -> Run:
         """Undo a hold; a run that nobody holds is left as it is.
 
         Raises:
             Forbidden: whoever oversees the sandbox holds it.
         """
         with self.store.transaction() as tx:
-            run, governs = self._own_or_governed(tx, caller, id_)
+            run, governs = self._own_or_governed(tx, caller, id_, if_match)
             if run.held_by is None:
                 return run
             if not governs and run.held_by != caller.organisation:
@@ -153,7 +167,7 @@ class Runs:
             free = run.model_copy(update={"held_by": None, "held_reason": None})
             return self._change(tx, free, run, "run-let-go", {"by": caller.organisation})
 
-    def prioritise(self, caller: Caller, id_: str, priority: int) -> Run:
+    def prioritise(self, caller: Caller, id_: str, priority: int, if_match: str | None = None) -> Run:
         """Change the turn of a run: the higher priority (−100 to 100) begins first.
 
         Raises:
@@ -161,7 +175,7 @@ class Runs:
             Conflict: the run is over.
         """
         with self.store.transaction() as tx:
-            run, governs = self._own_or_governed(tx, caller, id_)
+            run, governs = self._own_or_governed(tx, caller, id_, if_match)
             if run.priority == priority:
                 return run
             if priority > run.priority and not governs:
@@ -173,13 +187,18 @@ class Runs:
             other = parse(Run, run.model_dump() | {"priority": priority}, "run")
             return self._change(tx, other, run, "run-priority", {"by": caller.organisation, "priority": priority, "before": run.priority})
 
-    def _own_or_governed(self, tx: Tx, caller: Caller, id_: str) -> tuple[Run, bool]:
+    def _own_or_governed(self, tx: Tx, caller: Caller, id_: str, if_match: str | None) -> tuple[Run, bool]:
         """The run, and whether the caller governs the sandbox's runs, its own organisation's or not; `Forbidden` for anybody else."""
         run = visible_run(tx, caller, id_)
         governs = caller.role_in(run.sandbox) in (Role.AUTHORITY, Role.OPERATOR)
         if not governs and caller.organisation != run.organisation:
             caller.need(run.sandbox, Role.AUTHORITY, Role.OPERATOR)
+        self._require_seen(tx, caller, run, if_match)
         return run, governs
+
+    def _require_seen(self, tx: Tx, caller: Caller, run: Run, if_match: str | None) -> None:
+        if if_match is not None:
+            require(if_match, _looked(tx, caller, run), f"run {run.id}")
 
     def _change(self, tx: Tx, after: Run, before: Run, kind: str, data: Mapping[str, object]) -> Run:
         tx.update_run(after, before)
@@ -191,6 +210,11 @@ class Runs:
         with self.store.transaction(read_only=True) as tx:
             run = visible_run(tx, caller, id_)
             return run, tx.attempts(run.id)
+
+    def look(self, caller: Caller, id_: str) -> Looked:
+        """The same, with what of it is shown to this caller."""
+        with self.store.transaction(read_only=True) as tx:
+            return _looked(tx, caller, visible_run(tx, caller, id_))
 
     def page(self, caller: Caller, plan: str | None, after: str | None, limit: int) -> tuple[Run, ...]:
         """The runs that this caller may see, newest first."""
@@ -219,13 +243,6 @@ class Runs:
                 msg = "only those who oversee the sandbox read the harness's logs."
                 raise Forbidden(msg)
             return tx.read_log(tx.attempts(run.id)[-1].id, role, offset, limit)
-
-    def shown(self, caller: Caller, id_: str) -> dict[Channel, bool]:
-        """Channel → is it shown to this caller, by the specification that the run was made under?"""
-        with self.store.transaction(read_only=True) as tx:
-            run = visible_run(tx, caller, id_)
-            disclosure, role = _release(tx, run).spec.disclosure, caller.role_in(run.sandbox)
-        return {channel: role is not None and disclosure.allows(channel, role) for channel in Channel}
 
     def receipt(self, caller: Caller, id_: str) -> Receipt:
         """The entry that says how the run ended, for whoever may see it.
@@ -380,6 +397,14 @@ def require_channel(tx: Tx, caller: Caller, run: Run, channel: Channel) -> Relea
         msg = f"the specification of {run.sandbox!r} does not show {channel} to {role or 'this organisation'}."
         raise Forbidden(msg, hint=_WHO_SEES_WHAT)
     return release
+
+
+def _looked(tx: Tx, caller: Caller, run: Run) -> Looked:
+    disclosure, role = _release(tx, run).spec.disclosure, caller.role_in(run.sandbox)
+    shown = {channel: role is not None and disclosure.allows(channel, role) for channel in Channel}
+    hidden = {"owner": None, "lease_until": None, "epoch": 0, "nonce": ""}  # who carries it is nobody's to see, and changes while nothing does
+    attempts = tuple(attempt.model_copy(update=hidden) for attempt in tx.attempts(run.id))
+    return Looked(run=run, attempts=attempts, shown=shown)
 
 
 def _release(tx: Tx, run: Run) -> Release:

@@ -12,6 +12,7 @@ from livinglab.services.budget import Budget
 from sandbox_api import examples
 from sandbox_api.auth import TheCaller, TheLab
 from sandbox_api.schemas import After, EntryView, IdempotencyKey, Page, PageSize, PlanChange, PlanProposal, page_of
+from sandbox_api.tags import IfMatch, IfNoneMatch, show
 
 router = APIRouter(prefix="/plans")
 
@@ -34,9 +35,11 @@ def list_plans(lab: TheLab, caller: TheCaller, pilot: str | None = None, after: 
 
 
 @router.get("/{plan}", tags=["plans"], responses=examples.answers(examples.PLAN))
-def get_plan(lab: TheLab, caller: TheCaller, plan: str) -> Plan:
+def get_plan(lab: TheLab, caller: TheCaller, plan: str, response: Response, if_none_match: IfNoneMatch = None) -> Plan:
     """A plan's newest version."""
-    return lab.plans.get(caller, plan)
+    found = lab.plans.get(caller, plan)
+    show(response, found, if_none_match)
+    return found
 
 
 @router.get("/{plan}/body", tags=["plans"], response_class=Response, responses=examples.answers(examples.PLAN_BODY))
@@ -53,18 +56,18 @@ def get_budget(lab: TheLab, caller: TheCaller, plan: str) -> Budget:
 
 @router.post("/{plan}/signatures", status_code=201, tags=["plans"], responses=examples.answers(examples.PLAN, 201),
              openapi_extra=examples.takes("application/vnd.dsse+json", {"type": "object"}, examples.ENVELOPE))  # fmt: skip
-async def sign_plan(lab: TheLab, caller: TheCaller, plan: str, request: Request) -> Plan:
+async def sign_plan(lab: TheLab, caller: TheCaller, plan: str, request: Request, if_match: IfMatch = None) -> Plan:
     """Hand in one side's DSSE envelope over the plan's digest (made by `livinglab sign`). Kept byte for byte."""
     from anyio.to_thread import run_sync
 
     envelope = await request.body()
-    return await run_sync(lambda: lab.plans.sign(caller, plan, envelope))
+    return await run_sync(lambda: lab.plans.sign(caller, plan, envelope, if_match))
 
 
 @router.post("/{plan}/state", tags=["plans"], responses=examples.answers(examples.PLAN))
-def change_plan(lab: TheLab, caller: TheCaller, plan: str, change: PlanChange) -> Plan:
+def change_plan(lab: TheLab, caller: TheCaller, plan: str, change: PlanChange, if_match: IfMatch = None) -> Plan:
     """Suspend, resume, complete or terminate. Its runs are stopped."""
-    return lab.plans.stop(caller, plan, change.state, change.reason)
+    return lab.plans.stop(caller, plan, change.state, change.reason, if_match)
 
 
 @router.get("/{plan}/evidence", tags=["evidence"], responses=examples.answers([examples.ENTRY]))

@@ -12,6 +12,7 @@ from livinglab.evidence.receipt import Receipt
 from livinglab.services.why import Why
 from sandbox_api import examples
 from sandbox_api.auth import AskAgain, TheCaller, TheDoor, TheLab
+from sandbox_api.calls import TheTrace
 from sandbox_api.following import Follower
 from sandbox_api.schemas import (
     After,  # fmt: skip
@@ -29,6 +30,7 @@ from sandbox_api.schemas import (
     VerdictView,
     page_of,
 )
+from sandbox_api.tags import IfMatch, IfNoneMatch, show
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -36,10 +38,10 @@ LOG_PAGE = 256 << 10
 
 
 @router.post("", status_code=201, responses=examples.answers(examples.RUN, 201))
-def request_run(lab: TheLab, caller: TheCaller, submission: RunSubmission, response: Response,
+def request_run(lab: TheLab, caller: TheCaller, trace: TheTrace, *, submission: RunSubmission, response: Response,
                 idempotency_key: Annotated[str, Header(min_length=8, max_length=200, examples=["6f1c9a52-demo-1"])]) -> Run:  # fmt: skip
     """Ask for a run. The same `Idempotency-Key` with the same body answers with the same run. A refusal (409) names every failed demand."""
-    run = lab.runs.request(caller, submission.model_dump(), idempotency_key)
+    run = lab.runs.request(caller, submission.model_dump(), idempotency_key, trace)
     response.headers["Location"] = f"/v1/runs/{run.id}"
     return run
 
@@ -51,10 +53,11 @@ def list_runs(lab: TheLab, caller: TheCaller, plan: str | None = None, after: Af
 
 
 @router.get("/{run}", responses=examples.answers({"run": examples.RUN, "attempts": [examples.ATTEMPT], "shown": examples.SHOWN}))
-def get_run(lab: TheLab, caller: TheCaller, run: str) -> RunView:
-    """A run with its attempts."""
-    found, attempts = lab.runs.get(caller, run)
-    return RunView(run=found, attempts=[AttemptView.of(a) for a in attempts], shown=lab.runs.shown(caller, run))
+def get_run(lab: TheLab, caller: TheCaller, run: str, response: Response, if_none_match: IfNoneMatch = None) -> RunView:
+    """A run with its attempts, and what of it is shown to whoever asks."""
+    found = lab.runs.look(caller, run)
+    show(response, found, if_none_match)
+    return RunView(run=found.run, attempts=[AttemptView.of(a) for a in found.attempts], shown=found.shown)
 
 
 @router.get("/{run}/attempts", responses=examples.answers([examples.ATTEMPT]))
@@ -70,27 +73,27 @@ def list_steps(lab: TheLab, caller: TheCaller, run: str) -> list[StepView]:
 
 
 @router.post("/{run}/cancel", status_code=202, responses=examples.answers(examples.RUN, 202))
-def cancel_run(lab: TheLab, caller: TheCaller, run: str, cancellation: Cancellation) -> Run:
+def cancel_run(lab: TheLab, caller: TheCaller, run: str, cancellation: Cancellation, if_match: IfMatch = None) -> Run:
     """Ask for a run's end. It is cancelled once its containers were seen dead; the record says when."""
-    return lab.runs.cancel(caller, run, cancellation.reason)
+    return lab.runs.cancel(caller, run, cancellation.reason, if_match)
 
 
 @router.post("/{run}/hold", responses=examples.answers(examples.RUN))
-def hold_run(lab: TheLab, caller: TheCaller, run: str, hold: Hold) -> Run:
+def hold_run(lab: TheLab, caller: TheCaller, run: str, hold: Hold, if_match: IfMatch = None) -> Run:
     """Keep a run from beginning, or its job from starting where that waits in the site's own queue."""
-    return lab.runs.hold(caller, run, hold.reason)
+    return lab.runs.hold(caller, run, hold.reason, if_match)
 
 
 @router.post("/{run}/release", responses=examples.answers(examples.RUN))
-def release_run(lab: TheLab, caller: TheCaller, run: str) -> Run:
+def release_run(lab: TheLab, caller: TheCaller, run: str, if_match: IfMatch = None) -> Run:
     """Let a held run go. A hold by those who oversee the sandbox is theirs to undo."""
-    return lab.runs.let_go(caller, run)
+    return lab.runs.let_go(caller, run, if_match)
 
 
 @router.post("/{run}/priority", responses=examples.answers(examples.RUN))
-def prioritise_run(lab: TheLab, caller: TheCaller, run: str, priority: Priority) -> Run:
+def prioritise_run(lab: TheLab, caller: TheCaller, run: str, priority: Priority, if_match: IfMatch = None) -> Run:
     """Change a run's turn at its site. A participant may put its own runs back; forward, authority and operators only."""
-    return lab.runs.prioritise(caller, run, priority.priority)
+    return lab.runs.prioritise(caller, run, priority.priority, if_match)
 
 
 @router.get("/{run}/why", responses=examples.answers(examples.WHY))
