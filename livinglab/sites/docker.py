@@ -18,6 +18,7 @@ from livinglab.sites.docker_engine import KILLED, TimedOut, connect, moment, tim
 from livinglab.sites.docker_images import EngineImages
 from livinglab.sites.docker_logs import EngineLogs
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
+from livinglab.sites.kernel_log import killed_for_memory
 from livinglab.sites.outputs import copy_outputs
 from livinglab.sites.staging import ROLES, SOCKET_BYTES, SOCKET_INODES, JobRecord, Staging, dataset_in
 from livinglab.sites.tmpfs import is_full, mount_sized, unmount
@@ -217,7 +218,7 @@ class DockerSite:
             return "log_bytes"
         if started and ended and (ended - started).total_seconds() > limits.wall_seconds:
             return "wall_seconds"
-        if self._was_killed(key, inspected) and "oom" in told_of(self._engine, inspected):
+        if self._was_killed(key, inspected) and (killed_for_memory(inspected["Id"]) or "oom" in told_of(self._engine, inspected)):
             return "memory"  # the engine was too busy to set its own flag
         return "output_bytes" if state["ExitCode"] and is_full(self._staging.outputs(key)) else None
 

@@ -44,6 +44,20 @@ print((time.process_time() - cpu) / (time.monotonic() - wall))
     assert float(said) < 0.35
 
 
+def test_a_kill_for_want_of_memory_that_the_engine_has_missed(bench: DockerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy engine may miss it, and one that was killed remembers nothing: the kernel does."""
+    monkeypatch.setattr("livinglab.sites.docker.told_of", lambda *_args, **_more: frozenset({"start"}))
+    find = bench.site._find
+
+    def without_flag(name: str) -> dict[str, Any] | None:
+        inspected = find(name)
+        return inspected and {**inspected, "State": {**inspected["State"], "OOMKilled": False}}
+
+    monkeypatch.setattr(bench.site, "_find", without_flag)
+    outcome, _ = python(bench, hostile.MEMORY, memory=64 << 20)
+    assert (outcome.limit, outcome.exit_code) == ("memory", 137)
+
+
 def test_output_files(bench: DockerBench) -> None:
     outcome, said = python(bench, hostile.OUTPUT_FILES, output_files=8)
     assert (outcome.limit, len(outcome.outputs)) == ("output_bytes", 8)
