@@ -18,7 +18,7 @@ from livinglab.sites.docker_engine import KILLED, TimedOut, connect, moment, tim
 from livinglab.sites.docker_images import EngineImages
 from livinglab.sites.docker_logs import EngineLogs
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
-from livinglab.sites.kernel_log import killed_for_memory
+from livinglab.sites.kernel import age_of, killed_for_memory
 from livinglab.sites.outputs import copy_outputs
 from livinglab.sites.staging import ROLES, SOCKET_BYTES, SOCKET_INODES, JobRecord, Staging, dataset_in
 from livinglab.sites.tmpfs import is_full, mount_sized, unmount
@@ -181,7 +181,7 @@ class DockerSite:
             alone = self._left_alone(key, now)
             reason = "a container that it lives together with has ended" if alone else reason
             if limit or alone:
-                self._kill(key)
+                self._kill(key, limit or "")
         elif seen is Seen.EXITED:
             limit = self._limit_that_ended(key, inspected)
         started, ended = times(state) if seen is Seen.EXITED else (moment(state["StartedAt"]), None)
@@ -199,9 +199,11 @@ class DockerSite:
         return False
 
     def _passed_limit(self, key: JobKey, inspected: dict[str, Any], now: datetime) -> Limit | None:
-        started = moment(inspected["State"]["StartedAt"])
-        limits = self._record(key).container.resources
-        if started and (now - started).total_seconds() > limits.wall_seconds:
+        started, limits = moment(inspected["State"]["StartedAt"]), self._record(key).container.resources
+        age = age_of(inspected["State"]["Pid"], inspected["Id"])
+        if age is None:
+            age = (now - started).total_seconds() if started else 0.0
+        if age > limits.wall_seconds:
             return "wall_seconds"
         return "log_bytes" if self._logs.is_over(key, inspected, limits.log_bytes) else None
 
@@ -212,6 +214,8 @@ class DockerSite:
         """
         state, limits = inspected["State"], self._record(key).container.resources
         started, ended = moment(state["StartedAt"]), moment(state["FinishedAt"])
+        if state["ExitCode"] in KILLED and self._staging.killed_for(key) == "wall_seconds":
+            return "wall_seconds"
         if state["OOMKilled"] and state["ExitCode"]:
             return "memory"
         if self._logs.is_over(key, inspected, limits.log_bytes):
@@ -287,8 +291,8 @@ class DockerSite:
             elif found:
                 self._kill(partner)
 
-    def _kill(self, key: JobKey) -> None:
-        self._staging.write_kill(key)  # before the kill: what the lab itself has ended was not lost
+    def _kill(self, key: JobKey, limit: str = "") -> None:
+        self._staging.write_kill(key, limit)  # before the kill: what the lab itself has ended was not lost
         try:
             with translated():
                 self._engine.kill(container_name(self.instance, key))

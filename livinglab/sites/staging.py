@@ -103,9 +103,15 @@ class Staging:
         """Has the lab itself ended it, or set out to?"""
         return self._read(key, "killed") is not None
 
-    def write_kill(self, key: JobKey) -> None:
-        """Write down that the lab ends it."""
-        self._write(key, "killed", b"")
+    def killed_for(self, key: JobKey) -> str | None:
+        """The limit for which the lab has ended it; empty: for something else; None: it has not."""
+        why = self._read(key, "killed")
+        return why.decode() if why is not None else None
+
+    def write_kill(self, key: JobKey, limit: str = "") -> None:
+        """Write down that the lab ends it, and for which limit. What was written first stays."""
+        if not self.killed(key):
+            self._write(key, "killed", limit.encode())
 
     def recorded(self) -> set[JobKey]:
         """Every job that has a record."""

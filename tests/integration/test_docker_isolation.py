@@ -1,6 +1,7 @@
 """Hostile containers on a real engine: each limit is reached by one, each way out is tried by one, and each weakening is refused."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,19 @@ def test_gvisor_with_witnesses_and_without(bench: DockerBench) -> None:
     assert attestation.report.runtime == "gvisor"
     assert {f.property for f in attestation.report.failed} == set(hidden)
     assert outcome.log_path.read_text() == "I ran\n"
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+def test_a_worker_whose_clock_is_wrong_ends_nothing_early_or_late(bench: DockerBench, minutes: int) -> None:
+    """Found by the campaign: what had run for five seconds was taken for ten minutes old, ended, and its end taken for the pilot's own."""
+
+    class Wrong:
+        def now(self) -> datetime:
+            return datetime.now(UTC) + timedelta(minutes=minutes)
+
+    bench.site.clock = Wrong()
+    outcome, _ = python(bench, "import time; time.sleep(2)", wall_seconds=20)
+    assert (outcome.limit, outcome.exit_code) == (None, 0)
+    bench.site.release("run-h.1")
+    outcome, _ = python(bench, "import time; time.sleep(60)", wall_seconds=2)
+    assert (outcome.limit, outcome.exit_code) == ("wall_seconds", 137)

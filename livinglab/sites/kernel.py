@@ -1,4 +1,4 @@
-"""The kernel's own word on whom it killed for want of memory: an engine that is busy, or was killed itself, may have missed it."""
+"""What the kernel itself knows of a container: an engine that is busy, or was killed, may have missed it, and clocks may be set wrong."""
 
 import os
 import re
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 KMSG = Path("/dev/kmsg")
+_STARTED = 19
+"""Place of the start time (ticks since boot) among the fields of `stat` that follow the name."""
 _RECORD = 8192
 """Bytes: longer records there are none."""
 # The group stands before the process's name, which is the process's own to choose.
@@ -19,6 +21,18 @@ def killed_for_memory(container: str, log: Path = KMSG) -> bool:
     """
     wanted = container.encode()
     return any(wanted in group for record in _records(log) for group in _KILLED.findall(record))
+
+
+def age_of(pid: int, container: str, proc: Path = Path("/proc")) -> float | None:
+    """Seconds that a container's first process has run, whatever was done to any clock; None if that process cannot be seen from here."""
+    try:
+        if container not in (proc / str(pid) / "cgroup").read_text():
+            return None  # somebody else's: the engine counts its processes in another namespace, or it has ended since
+        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        up = float((proc / "uptime").read_text().split()[0])
+    except OSError:
+        return None
+    return max(0.0, up - int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK"))
 
 
 def _records(log: Path) -> Iterator[bytes]:

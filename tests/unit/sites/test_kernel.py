@@ -1,10 +1,11 @@
-"""Whom the kernel killed for want of memory, from its log."""
+"""What the kernel knows of a container: whether it was killed for want of memory, and how long it has run."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from livinglab.sites.kernel_log import killed_for_memory
+from livinglab.sites.kernel import age_of, killed_for_memory
 
 OURS, OTHER = "3f65" * 16, "0a1b" * 16
 LINE = (
@@ -34,3 +35,16 @@ def test_a_process_cannot_say_it_by_its_name(tmp_path: Path, name: str) -> None:
 
 def test_a_log_that_may_not_be_read_says_nothing(tmp_path: Path) -> None:
     assert not killed_for_memory(OURS, tmp_path / "nothing")
+
+
+def test_an_age_is_the_kernels_and_of_the_containers_own_process(tmp_path: Path) -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    (tmp_path / "uptime").write_text("1000.50 1900.00\n")
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "cgroup").write_text(f"5:memory:/docker/{OURS}\n")
+    fields = ["S", *["0"] * 18, str(990 * ticks), "0"]
+    (tmp_path / "7" / "stat").write_text(f"7 (a) b) ({' '.join(fields)}".replace("(a) b) (", "(a) b) "))
+    assert age_of(7, OURS, tmp_path) == pytest.approx(10.5)
+    assert age_of(7, OTHER, tmp_path) is None, "another's process has that number"
+    assert age_of(8, OURS, tmp_path) is None
+    assert age_of(os.getpid(), "") is not None, "as it really looks"
