@@ -63,7 +63,7 @@ def open_envelope(data: bytes, keys: Mapping[str, bytes], where: str = "envelope
     Raises:
         EvidenceBroken: no envelope, or no signature by any of these keys holds.
     """
-    from livinglab.evidence.keys import key_id, load_public, public_verifies
+    from livinglab.evidence.keys import known, public_verifies
 
     payload, payload_type, signatures = parse(data, where)
     if payload_type != IN_TOTO:
@@ -75,8 +75,7 @@ def open_envelope(data: bytes, keys: Mapping[str, bytes], where: str = "envelope
         pem = keys.get(hint)
         if pem is None:
             continue
-        public = load_public(pem)
-        name = key_id(public)
+        public, name = known(pem)
         if public_verifies(public, signature, message) and name not in signed:
             signed.append(name)
     if not signed:

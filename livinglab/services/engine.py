@@ -213,7 +213,8 @@ class Engine:
             _count(tx, s, PILOTS)
 
         holds = all(attestation.holds for attestation in seen.values())
-        self.journal.finish(s, Step.ATTEST, {"holds": holds}, documents=documents.values(), also=state, failure=failure)
+        named = [*documents.values(), *(collected.left for collected in found.values())]
+        self.journal.finish(s, Step.ATTEST, {"holds": holds}, documents=named, also=state, failure=failure)
         self.boundary("attest:done")
         return ()
 
@@ -373,7 +374,7 @@ class Engine:
                 self.recorder.state(tx, subject, "measurement", about, outcomes.measurement(s, collected))
                 _count(tx, s)
 
-        self.journal.finish(s, step, collected.data, documents=[document, *collected.documents], also=state)
+        self.journal.finish(s, step, collected.data, documents=[document, collected.left, *collected.documents], also=state)
         self.boundary(f"{step}:done")
         return ()
 

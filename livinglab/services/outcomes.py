@@ -73,7 +73,13 @@ class Collected:
 
     def about(self) -> dict[str, str]:
         """What a statement about it names: of all that the container left, the one salted digest."""
-        return {Left.name_of(self.key.role): self.data["left"]}
+        return {self.left.name: self.left.digest}
+
+    @property
+    def left(self) -> Document:
+        """All that the container left, sealed: a document of the attempt from when a statement names it, and not before."""
+        name = Left.name_of(self.key.role)
+        return Document(subject=self.key.attempt, name=name, media_type="application/json", digest=self.data["left"], size=self.data["left_size"])
 
     def keep_log(self, tx: Tx) -> None:
         """The whole log, where followers read it."""
@@ -149,8 +155,8 @@ def _keep(artifacts: Artifacts, key: JobKey, outcome: Outcome) -> Collected:
         salt=Left.new_salt(), role=key.role, exit_code=outcome.exit_code, limit=outcome.limit, output_problem=outcome.output_problem,
         started_at=outcome.started_at, ended_at=outcome.ended_at, outputs=outputs, usage=outcome.usage,
         log=Log(digest=documents[0].digest, bytes=outcome.log_bytes, truncated=outcome.log_truncated))  # fmt: skip
-    documents.append(store_json(artifacts, key.attempt, Left.name_of(key.role), left))
-    data |= {"left": documents[-1].digest, "documents": [d.model_dump(mode="json") for d in documents]}
+    sealed = store_json(artifacts, key.attempt, Left.name_of(key.role), left)
+    data |= {"left": sealed.digest, "left_size": sealed.size, "documents": [d.model_dump(mode="json") for d in documents]}
     return Collected(key=key, data=data, documents=tuple(documents), report=outcome.report, site_view=outcome.site_view, log=log)
 
 

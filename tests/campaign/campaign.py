@@ -109,7 +109,7 @@ class Campaign:
         begun = time.monotonic()
         for site in self.house.sites:
             for kind, (entrypoint, limits, _end) in KINDS.items():
-                self.plans[site, kind] = self.house.parties.plan_for(manifest(*entrypoint, **limits))
+                self.plans[site, kind] = self.house.agree(manifest(*entrypoint, **limits))
         breaker = threading.Thread(target=self._break_all, name="breaker")
         watcher = threading.Thread(target=self.house.watch, args=(self.done,), name="watcher")
         watcher.start()

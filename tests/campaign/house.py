@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,13 @@ class House:
     namespace: str
     sites: tuple[str, ...] = ("docker", "cluster", "kubernetes")
     _seen: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def agree(self, manifest: dict[str, Any]) -> Plan:
+        """A plan for a pilot with this manifest, from yesterday on: to a clock that is behind, today may not have begun."""
+        lab, parties, today = self.parties.lab, self.parties, date.today()  # noqa: DTZ011 - a day more or less
+        pilot = lab.applications.submit(parties.participant, manifest, parties.image)
+        days = {"valid_from": f"{today - timedelta(days=1)}", "valid_until": f"{today + timedelta(days=2)}"}
+        return parties.sign(lab.plans.propose(parties.participant, {"pilot": pilot.id, "objectives": ["to be tested"], **days}))
 
     # --- looking at the lab -----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import base64
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from livinglab.domain.access import Caller
 from livinglab.domain.canonical import sha256
 from livinglab.domain.disclosure import may_read
-from livinglab.domain.errors import Forbidden, LivingLabError, NotFound
+from livinglab.domain.errors import Forbidden, LivingLabError, NotFound, PlatformFault
 from livinglab.domain.run import Run, RunState
 from livinglab.domain.sandbox import Channel, Disclosure, Role
 from livinglab.testing.fakes import FakeContainer
@@ -143,3 +144,22 @@ def test_a_document_that_is_not_shown_is_not_told_from_one_that_never_was(tmp_pa
 
     assert answer(f"pilot/{NAME}") == answer("pilot/never-was.txt")
     assert answer("left-pilot.json").startswith("Forbidden")
+
+
+def test_what_no_statement_names_yet_is_in_no_dossier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the campaign: an attempt that the platform failed between collecting and stating left a document that nobody had signed for."""
+    world = make_world(tmp_path, {}, disclosure=all_closed())
+    attest = world.engine.attest
+
+    def once(*arguments: Any) -> Any:
+        object.__setattr__(world.engine, "attest", attest)
+        raise PlatformFault("the disk is full.")
+
+    object.__setattr__(world.engine, "attest", once)
+    run = world.request()
+    world.carry()
+    assert [a.state for a in world.look(run)[1]] == [RunState.FAILED, RunState.COMPLETED]
+    world.lab.dossiers.write(world.authority, run.plan, tmp_path / "dossier.zip")
+    with ZipFile(tmp_path / "dossier.zip") as archive:
+        left = {name for name in archive.namelist() if name.endswith("left-pilot.json")}
+    assert left == {f"documents/{run.id}.2/left-pilot.json"}
