@@ -136,7 +136,7 @@ class Answer:
         headers = {"Idempotency-Key": "key-00000002", **own, **arguments.pop("headers", {})}
         address = path.replace("{run}/events", "{ended}/events").replace("{run}/documents/{name}", "{run}/documents/left-pilot.json")
         got = client.request(method, address.format(**ids), headers=headers, **arguments)
-        kept = {name: value for name, value in got.headers.items() if name not in ("date", "content-length")}
+        kept = {name: value for name, value in got.headers.items() if name not in ("date", "content-length", "x-request-id")}
         return cls(got.status_code, kept, re.sub(r"(plt|pln|run|upl)-[a-z0-9]+", "ID", got.text))
 
 
