@@ -25,6 +25,7 @@ from livinglab.evidence.verify import Report
 from livinglab.sites.kubernetes.config import KubernetesSettings
 from livinglab.sites.kubernetes.manifests import COLLECTOR
 from livinglab.sites.tmpfs import mount_sized, unmount
+from livinglab.store.sql import SqlStore
 from tests.campaign.parts import ApiServer, Clock, Controller, Database, Disk, Engine, Part, Process, answers
 from tests.fixtures.available import ROOT
 from tests.fixtures.cluster import ACCEPTED
@@ -151,6 +152,8 @@ def open_house(slurm: SlurmBed, kubernetes: KubernetesBed) -> Iterator[House]:
         client = stack.enter_context(kubernetes.client())
         cluster = stack.enter_context(contextmanager(new_lab)(kubernetes, client, push_tools(kubernetes, folder), folder))
         parties = Parties.gather(home, sandbox=_sandbox(folder), database=database.url, docker_url=own.url)
+        assert isinstance(parties.lab.store, SqlStore)
+        stack.callback(parties.lab.store.close)
         _add_sites(parties, slurm, cluster)
         servers, clocks, api = _servers(folder, home, database.url, own.url)
         for server in servers:

@@ -26,4 +26,4 @@ def test_nothing_goes_wrong_in_a_short_campaign(house: House) -> None:
     assert {name: found for name, found in result.wrong.items() if found} == {}, told(result)
     assert sum(result.ends.values()) == RUNS
     assert len(result.faults) >= 5, "the runs were over before much had happened"
-    assert result.started >= 2 * RUNS, "the sites' records were not found"
+    assert result.started >= RUNS, "the sites' records were not found"
