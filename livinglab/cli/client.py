@@ -191,6 +191,17 @@ def address(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
+def save(answer: httpx.Response, out: Path) -> None:
+    """Write a download, which must be what its digest says; say where it is."""
+    from livinglab.domain.canonical import sha256
+
+    digest = answer.headers["Digest"]
+    if sha256(answer.content) != digest:
+        raise Invalid("the download is incomplete: its digest is not the one that the API gave.", hint="Try again.")
+    out.write_bytes(answer.content)
+    click.echo(f"{out}: {len(answer.content)} bytes, {digest}")
+
+
 def error_of(answer: httpx.Response) -> LivingLabError:
     """The domain error that a problem document came from."""
     try:

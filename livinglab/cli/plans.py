@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from livinglab.cli import echo_chances, echo_documents, echo_json
-from livinglab.cli.client import Client, address, as_json, remote
+from livinglab.cli.client import Client, address, as_json, remote, save
 from livinglab.domain.canonical import parse_json, sha256
-from livinglab.domain.errors import EvidenceBroken, Invalid
+from livinglab.domain.errors import EvidenceBroken
 
 
 @click.group()
@@ -101,10 +101,4 @@ def sign(plan_id: str, key_file: Path, role: str, client: Client, *, as_json: bo
 @remote
 def dossier(plan_id: str, out: Path | None, client: Client) -> None:
     """Download a plan's dossier, for `livinglab verify`."""
-    out = out or Path(f"{plan_id}.zip")
-    answer = client.read(address("plans", plan_id, "dossier"))
-    digest = answer.headers["Digest"]
-    if sha256(answer.content) != digest:
-        raise Invalid("the download is incomplete: its digest is not the one that the API gave.", hint="Try again.")
-    out.write_bytes(answer.content)
-    click.echo(f"{out}: {len(answer.content)} bytes, {digest}")
+    save(client.read(address("plans", plan_id, "dossier")), out or Path(f"{plan_id}.zip"))

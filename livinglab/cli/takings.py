@@ -5,10 +5,8 @@ from pathlib import Path
 import click
 
 from livinglab.cli import echo_json
-from livinglab.cli.client import Client, address, as_json, remote
+from livinglab.cli.client import Client, address, as_json, remote, save
 from livinglab.cli.runs import run_argument
-from livinglab.domain.canonical import sha256
-from livinglab.domain.errors import EvidenceBroken
 
 
 @click.command()
@@ -44,10 +42,4 @@ def documents(run_id: str, name: str | None, out: Path | None, client: Client, *
             more = "" if document["readable"] else "  (by digest only)"
             click.echo(harmless(f"{document['digest'][:19]}…  {document['size']:>12,}  {document['name']}{more}"))
         return
-    answer = client.read(address("runs", run_id, "documents", *name.split("/")))
-    digest = answer.headers["Digest"]
-    if sha256(answer.content) != digest:
-        raise EvidenceBroken("the download is incomplete: its digest is not the one that the API gave", where=name)
-    out = out or Path(name.rpartition("/")[2])
-    out.write_bytes(answer.content)
-    click.echo(f"{out}: {len(answer.content)} bytes, {digest}")
+    save(client.read(address("runs", run_id, "documents", *name.split("/"))), out or Path(name.rpartition("/")[2]))

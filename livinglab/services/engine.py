@@ -381,8 +381,10 @@ class Engine:
 
 def _count(tx: Tx, s: Situation, channels: Iterable[Channel] | None = None) -> None:
     """The run counts from now on, if one of these channels discloses something (None: a measurement is there, so it does)."""
+    if channels is not None and not discloses(s.release, channels):
+        return  # most often, and at each piece of a log: nothing need be read for it
     run = tx.run(s.run.id) or s.run
-    if not run.counts and (channels is None or discloses(s.release, channels)):
+    if not run.counts:
         tx.update_run(run.model_copy(update={"counts": True}), run)
 
 

@@ -89,12 +89,11 @@ def told_of(engine: Any, inspected: dict[str, Any], patience: float = 1.0) -> fr
     the death, so that much patience is had with it (seconds).
     """
     started = moment(inspected["State"]["StartedAt"])
-    with translated():
-        now = moment(engine.info()["SystemTime"])  # by its own clock, which is that of its events
-    until = (now.timestamp() if now else time.time()) + patience
     filters = {"container": inspected["Id"], "event": ["start", "kill", "oom"]}
     told: set[str] = set()
     with translated():
+        now = moment(engine.info()["SystemTime"])  # by its own clock, which is that of its events
+        until = (now.timestamp() if now else time.time()) + patience
         events = engine.events(since=int(started.timestamp()) if started else 0, until=f"{until:.6f}", decode=True, filters=filters)
         try:
             for event in events:

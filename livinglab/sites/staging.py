@@ -101,7 +101,7 @@ class Staging:
 
     def killed(self, key: JobKey) -> bool:
         """Has the lab itself ended it, or set out to?"""
-        return self._read(key, "killed") is not None
+        return self.killed_for(key) is not None
 
     def killed_for(self, key: JobKey) -> str | None:
         """The limit for which the lab has ended it; empty: for something else; None: it has not."""

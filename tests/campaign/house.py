@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,12 @@ from livinglab.sites.kubernetes.config import KubernetesSettings
 from livinglab.sites.kubernetes.manifests import COLLECTOR
 from livinglab.sites.tmpfs import mount_sized, unmount
 from livinglab.store.sql import SqlStore
-from tests.campaign.parts import ApiServer, Clock, Controller, Database, Disk, Engine, Part, Process, answers
+from tests.campaign.parts import ApiServer, Clock, Controller, Database, Disk, Engine, Part, Process
 from tests.fixtures.available import ROOT
-from tests.fixtures.cluster import ACCEPTED
+from tests.fixtures.cluster import ACCEPTED, changed, slurm_site
 from tests.fixtures.engine import OwnEngine
 from tests.fixtures.kubernetes import KubernetesBed, new_lab, push_tools
-from tests.fixtures.servers import free_port
+from tests.fixtures.servers import answers, free_port, mlflow_command, prefect_command
 from tests.fixtures.slurm import SlurmBed
 from tests.labs import TINY, Parties
 
@@ -166,22 +166,16 @@ def open_house(slurm: SlurmBed, kubernetes: KubernetesBed) -> Iterator[House]:
 
 def _sandbox(folder: Path) -> Path:
     """The tiny one, at three sites, small enough that a node has room for several."""
-    copy = folder / "tiny"
-    shutil.copytree(TINY, copy)
-    spec = yaml.safe_load((copy / "sandbox.yaml").read_text())
-    spec |= {"sites": ["docker", "cluster", "kubernetes"], "isolation": {"witnesses": ACCEPTED}}
-    spec["quota"] |= {"measured_runs": 100, "runs_in_flight": 100}
-    spec["harness"]["resources"]["cpus"] = 0.5
-    (copy / "sandbox.yaml").write_text(yaml.safe_dump(spec))
-    return copy
+    spec = yaml.safe_load((TINY / "sandbox.yaml").read_text())
+    quota = spec["quota"] | {"measured_runs": 100, "runs_in_flight": 100}
+    harness = spec["harness"] | {"resources": spec["harness"]["resources"] | {"cpus": 0.5}}
+    return changed(TINY, folder, sites=["docker", "cluster", "kubernetes"], isolation={"witnesses": ACCEPTED}, quota=quota, harness=harness)
 
 
 def _add_sites(parties: Parties, slurm: SlurmBed, cluster: KubernetesSettings) -> None:
     offer = {"memory": 1 << 30, "cpus": 2, "wall_seconds": 600}
-    access = {"kind": "ssh", "host": slurm.host, "user": "lab", "identity": str(slurm.state / "id_ed25519"),
-              "known_hosts": str(slurm.state / "known_hosts")}  # fmt: skip
     add = parties.lab.sites.add
-    add("cluster", {"kind": "slurm", "settings": {"access": access, "scratch": "/scratch"}, "offer": offer}, "operator")
+    add("cluster", {**slurm_site(slurm), "offer": offer}, "operator")
     add("kubernetes", {"kind": "kubernetes", "settings": cluster.model_dump(mode="json"), "offer": offer}, "operator")
 
 
@@ -189,15 +183,8 @@ def _servers(folder: Path, home: Path, database: str, engine: str) -> tuple[list
     """The lab's processes in the order in which they start, the clocks of its workers, and the API's address."""
     logs, ports = folder / "logs", {name: free_port() for name in ("prefect", "mlflow", "api")}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    batched = {f"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_{name}": value for name, value in
-               (("BATCH_SIZE", "100"), ("READ_BATCH_SIZE", "100"), ("FLUSH_INTERVAL", "1"))}  # fmt: skip
-    more = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(ports["prefect"])}
-    prefect = Process("prefect", [BIN / "prefect", "server", "start", "--log-level", "WARNING"], logs,
-                      lambda: answers(f"{urls['prefect']}/api/health"), more | batched)  # fmt: skip
-    mlflow = Process("mlflow", [ROOT / ".venvs" / "mlflow" / "bin" / "mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]),
-                                "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts",
-                                "--artifacts-destination", str(folder / "artifacts")], logs, lambda: answers(f"{urls['mlflow']}/health"),
-                     {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})  # fmt: skip
+    outside = {"prefect": prefect_command(folder / "prefect", ports["prefect"]), "mlflow": mlflow_command(folder, ports["mlflow"])}
+    made = [Process(name, command, logs, partial(answers, health), more) for name, (command, health, more) in outside.items()]
     lab = {"LIVINGLAB_HOME": str(home), "LIVINGLAB_DATABASE": database, "LIVINGLAB_DOCKER_URL": engine, "LIVINGLAB_RATE": "0"}
     api = Process("api", [BIN / "livinglab", "serve", "--port", str(ports["api"])], logs, lambda: answers(f"{urls['api']}/healthz"), lab)
     library = folder / "clock.so"
@@ -210,7 +197,7 @@ def _servers(folder: Path, home: Path, database: str, engine: str) -> tuple[list
         ready = _says(log, "carrying the runs")
         workers.append(Process(f"worker-{site}", [BIN / "livinglab", "worker", "--site", site], logs, ready, lab | clock.more, site))
         clocks.append(clock)
-    return [prefect, mlflow, api, *workers], clocks, urls["api"]
+    return [*made, api, *workers], clocks, urls["api"]
 
 
 def _says(log: Path, words: str) -> Any:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-
 from tests.fixtures.available import postgres_binaries
 from tests.fixtures.engine import OwnEngine
 from tests.fixtures.kubernetes import KubernetesBed
@@ -47,14 +45,6 @@ def until(what: Callable[[], object], why: str, seconds: float = READY_WITHIN) -
         if time.monotonic() > end:
             raise TimeoutError(f"{why}: not within {seconds:g} s")
         time.sleep(0.1)
-
-
-def answers(url: str) -> bool:
-    """Does a server say that it is well?"""
-    try:
-        return httpx.get(url, timeout=2, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 @dataclass
