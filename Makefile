@@ -3,7 +3,9 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 REQUIRE ?= docker,postgres,prefect,mlflow
 
-.PHONY: help setup demo up down test check campaign fast lint format lock clean
+unexport PYTHONDONTWRITEBYTECODE # see infra/lib.sh
+
+.PHONY: help setup demo up down test check campaign client fast lint format lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,12 +41,19 @@ test: setup ## everything: the checks, and all tests on the real backends (REQUI
 	infra/images/all.sh >/dev/null
 	infra/images/build.sh pilot-tests tests/pilots
 	@case ",$(REQUIRE)," in *,kubernetes,*) infra/kubernetes/build.sh >/dev/null ;; esac
-	$(PYTHON) -m pytest --require "$(REQUIRE)" --durations=15
+	@# First those that need nothing but processors, then those that wait for engines, clusters and servers; what fails in either fails the whole, when both are through.
+	@failed=0; set -x; \
+	$(PYTHON) -m pytest tests/unit sandboxes --require "$(REQUIRE)" --numprocesses auto --dist loadfile --durations=15 || failed=1; \
+	$(PYTHON) -m pytest tests --ignore tests/unit --require "$(REQUIRE)" --numprocesses 2 --dist loadscope --durations=40 || failed=1; \
+	exit $$failed
 
 campaign: setup ## 200 runs on three sites while all parts are killed, stopped and filled up (RUNS=… SEED=…); the report goes to docs/campaign.md
 	infra/images/all.sh >/dev/null
 	infra/images/build.sh pilot-tests tests/pilots
 	$(PYTHON) -m tests.campaign --runs $(or $(RUNS),200) --seed $(or $(SEED),1) --report docs/campaign.md
+
+client: setup ## make a typed Python client of the API from its OpenAPI document, in dist/client
+	@$(PYTHON) infra/client.py
 
 format: ## put the code into the house's format
 	.venv/bin/ruff check --fix .
@@ -52,6 +61,7 @@ format: ## put the code into the house's format
 
 lock: setup ## resolve all locks anew
 	.venv/bin/uv pip compile -q pyproject.toml --all-extras --group dev --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/lab.txt
+	.venv/bin/uv pip compile -q pyproject.toml --extra server --extra worker --extra kubernetes --constraint locks/lab.txt --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/services.txt
 	.venv/bin/uv pip compile -q locks/mlflow.in --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/mlflow.txt
 	for d in $(dir $(wildcard sandboxes/*/harness/requirements.txt pilots/*/requirements.txt)); do .venv/bin/uv pip compile -q $$drequirements.txt --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $$drequirements.lock; done

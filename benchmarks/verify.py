@@ -1,7 +1,8 @@
 """How fast a stranger checks evidence: `PYTHONPATH=. .venv/bin/python benchmarks/verify.py [--statements 100000]`.
 
-Dossiers of 9,000 signed statements each (an archive has 20,000 files at most), checked as `livinglab verify` does, beside the bare check of the same
-signatures by the same library: what is above that is reading, digests, chain, binding, and what the statements must be to one another.
+A dossier of 9,000 signed statements (an archive has 20,000 files at most), checked again and again as `livinglab verify` does, and between that its
+signatures alone ("bare") by the same library: what is above that is reading, digests, chain, binding, and what the statements must be to one another.
+Both are given in processor time, over all rounds and for the quickest, since others may use the machine.
 """
 
 import argparse
@@ -10,10 +11,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from livinglab.domain.canonical import sha256
 from livinglab.evidence import dsse, merkle, statements
+from livinglab.evidence.keys import load_public
+from livinglab.evidence.policy import TrustPolicy
 from livinglab.evidence.verify import verify
 from tests.unit.evidence.conftest import AT, Case, Chain, hash_, hmac_new, make_case, make_plan, make_release
 
@@ -39,33 +42,41 @@ def long_case(folder: Path) -> Case:
     return case
 
 
-def bare(case: Case) -> float:
-    """Seconds for the signatures alone."""
-    public = load_pem_public_key(case.keys["lab"].public_pem)
+def signatures_of(case: Case) -> list[tuple[bytes, bytes]]:
+    """The signatures of one dossier, each with the bytes that it covers."""
     parts = [dsse.parse(entry.body) for entry in case.contents.ledger[-EACH:]]
-    messages = [(signatures[0][1], dsse.pae(kind, payload)) for payload, kind, signatures in parts]
-    begun = time.perf_counter()
-    for signature, message in messages:
-        public.verify(signature, message)  # type: ignore[call-arg, union-attr, arg-type]
-    return time.perf_counter() - begun
+    return [(signatures[0][1], dsse.pae(kind, payload)) for payload, kind, signatures in parts]
+
+
+def bare(public: Ed25519PublicKey, signed: list[tuple[bytes, bytes]]) -> float:
+    """Seconds of processor for the signatures alone."""
+    begun = time.process_time()
+    for signature, message in signed:
+        public.verify(signature, message)
+    return time.process_time() - begun
+
+
+def whole(path: Path, policy: TrustPolicy) -> float:
+    """Seconds of processor for all that `livinglab verify` does."""
+    begun = time.process_time()
+    report = verify(path, policy)
+    seconds = time.process_time() - begun
+    assert report.ok, report.problems[:3]
+    return seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--statements", type=int, default=100_000)
-    asked = parser.parse_args().statements
+    rounds = max(1, round(parser.parse_args().statements / EACH))
     with tempfile.TemporaryDirectory() as folder:
         case = long_case(Path(folder))
-        path = case.write()
-        alone = bare(case)
-        times = []
-        for _ in range(max(1, round(asked / EACH))):
-            begun = time.perf_counter()
-            report = verify(path, case.policy)
-            times.append(time.perf_counter() - begun)
-        assert report.ok, report.problems[:3]
-    whole = sum(times)
-    print(f"{len(times) * EACH:,} statements in {whole:.1f} s: {len(times) * EACH / whole:,.0f}/s; the signatures alone {EACH / alone:,.0f}/s")
+        path, public, signed = case.write(), load_public(case.keys["lab"].public_pem), signatures_of(case)
+        times = [(bare(public, signed), whole(path, case.policy)) for _ in range(rounds)]
+    for name, alone, checked in (("all", sum(a for a, _ in times), sum(w for _, w in times)),
+                                 ("the quickest", min(a for a, _ in times) * rounds, min(w for _, w in times) * rounds)):  # fmt: skip
+        count = rounds * EACH
+        print(f"{name}: bare {count / alone:,.0f}/s, verify {count / checked:,.0f}/s ({alone / checked:.2f} ×)")
 
 
 if __name__ == "__main__":

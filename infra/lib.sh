@@ -13,6 +13,9 @@ export LIVINGLAB_HOME="${LIVINGLAB_HOME:-$HOME/.livinglab}"
 # Nothing that we start phones home.
 export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELEMETRY=true
 
+# What Python has compiled is kept in environments of our own: without it every process would compile thousands of files before it begins.
+unset PYTHONDONTWRITEBYTECODE
+
 say() { printf '%s\n' "livinglab: $*" >&2; }
 
 die() {
@@ -118,6 +121,17 @@ debian_root() {
     rm -f "$archive.conf"
 }
 
+# imported IMAGE CONTENTS COMMAND… — livinglab/IMAGE, from an archive that is kept in the cache; COMMAND, with the archive's path after it, makes
+# that as root. CONTENTS says what it is made of: other contents are another archive. CHANGE is a line of a Dockerfile, if there is to be one.
+imported() {
+    local key archive
+    key="$(printf '%s' "$2" | sha256sum | cut -c1-16)"
+    archive="$CACHE/${1%-root}-$key.tar"
+    if [ "$(image_label "livinglab/$1" livinglab.content)" = "$key" ]; then return; fi
+    [ -s "$archive" ] || as_root env LIVINGLAB_CACHE="$CACHE" "${@:3}" "$archive"
+    docker import --change "LABEL livinglab.content=$key" ${CHANGE:+--change "$CHANGE"} "$archive" "livinglab/$1" >/dev/null
+}
+
 # docker_build ARGUMENTS… — without network; through BuildKit where the client has it, else the classic builder (whose
 # farewell is not news). What the builder says is shown when it fails.
 docker_build() {
@@ -131,3 +145,17 @@ docker_build() {
 
 # find_uv — the uv to use: on PATH, or the one that setup.sh put aside.
 find_uv() { command -v uv || printf '%s\n' "$ROOT/.cache/uv/bin/uv"; }
+
+# uv goes where pip goes: a mirror that this machine is told to use is not passed by.
+follow_pip() {
+    local pip="$ROOT/.cache/uv/bin/pip" index
+    [ -x "$pip" ] || pip=pip3
+    if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
+        index="${PIP_INDEX_URL:-$("$pip" config get global.index-url 2>/dev/null || true)}"
+        if [ -n "$index" ]; then export UV_DEFAULT_INDEX="$index"; fi
+    fi
+    export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
+}
+
+# copied FOLDER TARGET — its files, linked where they can be.
+copied() { cp -rl "$1" "$2" 2>/dev/null || { rm -rf "$2" && cp -r "$1" "$2"; }; }

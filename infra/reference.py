@@ -1,4 +1,7 @@
-"""Generates docs/reference/ from the models, so that it cannot disagree with them. `--check` only says whether it is current."""
+"""Generates docs/reference/ from the models, and docs/hostile.md from the tests' table, so that they cannot disagree.
+
+`--check` only says whether they are current.
+"""
 
 import sys
 from pathlib import Path
@@ -20,6 +23,7 @@ from livinglab.services.sites import SiteFile
 from livinglab.settings import Settings
 from livinglab.sites.slurm.config import LocalAccess, RestAccess, SlurmSettings, SshAccess
 from sandbox_api.rights import CALLERS, MEANING, RIGHTS
+from tests.hostile_pilots import GROUPS, KINDS, SITES
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path("docs/reference")
@@ -88,7 +92,11 @@ def pages() -> dict[Path, str]:
     lab = {OUT / name: text for name, text in lab_pages().items()}
     specs = {path.parent: yaml.safe_load(path.read_text())["task"] for path in ROOT.glob("sandboxes/*/sandbox.yaml")}
     own = {folder: TaskFamily.model_validate(task) for folder, task in specs.items() if isinstance(task, dict)}
-    return lab | {folder.relative_to(ROOT) / "task.md": family(task, "../../docs/protocol.md") for folder, task in own.items()}
+    return (
+        lab
+        | {Path("docs/hostile.md"): hostile()}
+        | {folder.relative_to(ROOT) / "task.md": family(task, "../../docs/protocol.md") for folder, task in own.items()}
+    )
 
 
 def lab_pages() -> dict[str, str]:
@@ -125,6 +133,24 @@ def rights() -> str:
     lines += ["", *(f"- `{mark}` {what}" for mark, what in MEANING.items()), "", f"| | {' | '.join(CALLERS)} |", "|---" * (len(CALLERS) + 1) + "|"]
     lines += [f"| `{address}` | " + " | ".join(f"`{mark}`" for mark in row) + " |" for address, row in RIGHTS.items()]
     return "\n".join(lines) + "\n"
+
+
+def hostile() -> str:
+    """What hostile pilots try, and how a run of each ends."""
+    lines = [
+        "# Hostile pilots",
+        "",
+        f"{len(KINDS)} kinds of hostile pilots, each at {len(SITES)} sites: {', '.join(SITES.values())}. No way out, and no pass.",
+        "",
+        "`tests/integration/test_hostile_pilots.py` carries all of them through the whole lab, from the request to the dossier, and demands the",
+        "end that stands here. A pilot that tries a way out leaves predictions that pass where it has found one: what got out would end with PASS.",
+        "A run has failed by its pilot, with this code; or it was measured, and is FAIL by these criteria.",
+    ]
+    for title, (_file, kinds) in GROUPS.items():
+        lines += ["", f"## {title}", "", f"| kind | what it tries | {' | '.join(SITES.values())} |", "|---" * (2 + len(SITES)) + "|"]
+        lines += [f"| `{name}` | {kind.tries} | {' | '.join(str(kind.at(site)) for site in SITES)} |" for name, kind in kinds.items()]
+    reasons = [f"- `{name}` at {SITES[site]}: {reason}." for name, kind in KINDS.items() for site, (_end, reason) in kind.differs.items()]
+    return "\n".join([*lines, "", "## Where a site differs", "", *reasons]) + "\n"
 
 
 def main() -> int:

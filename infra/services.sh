@@ -14,6 +14,7 @@ READY_WITHIN=120 # seconds: a first start imports from a cold disk and migrates 
 
 command_of() { # sets `command`, and `settings` for its environment
     settings=(PREFECT_HOME="$STATE/prefect")
+    case "$1" in api | worker) settings+=(LIVINGLAB_MLFLOW_URL="http://127.0.0.1:$MLFLOW_PORT" LIVINGLAB_PREFECT_URL="http://127.0.0.1:$PREFECT_PORT/api") ;; esac
     case "$1" in
     mlflow)
         # The jobs are for language models; they would be seven processes of 235 MB, and 20 s of processor time at the start.
@@ -25,14 +26,12 @@ command_of() { # sets `command`, and `settings` for its environment
         # Batched: the recorder's single writes and the API's would wait for each other's SQLite lock.
         settings+=(PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE=100 PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE=100
             PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL=1
+            PREFECT_UI_SERVE_BASE=/prefect # its pages stand behind the API's door, too
             PREFECT_SERVER_API_HOST=127.0.0.1 PREFECT_SERVER_API_PORT="$PREFECT_PORT") # by setting: its pages look for the API there
         command=("$ROOT/.venv/bin/prefect" server start --log-level WARNING)
         ;;
     api) command=("$ROOT/.venv/bin/livinglab" serve) ;;
-    worker)
-        settings+=(LIVINGLAB_MLFLOW_URL="http://127.0.0.1:$MLFLOW_PORT" LIVINGLAB_PREFECT_URL="http://127.0.0.1:$PREFECT_PORT/api")
-        command=("$ROOT/.venv/bin/livinglab" worker --site docker)
-        ;;
+    worker) command=("$ROOT/.venv/bin/livinglab" worker --site docker) ;;
     esac
 }
 

@@ -22,6 +22,7 @@ LIST
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql
+    if ! docker compose version >/dev/null 2>&1 && ! command -v docker-compose >/dev/null; then echo docker-compose; fi
     if ! command -v docker >/dev/null || { ! engine_answers && ! command -v dockerd >/dev/null; }; then echo docker.io iptables; fi
 }
 
@@ -47,17 +48,6 @@ stamp_of() {
 }
 
 up_to_date() { [ -x "$ROOT/$1/bin/python" ] && [ "$(cat "$ROOT/$1/.stamp" 2>/dev/null)" = "$(stamp_of "$1")" ]; }
-
-# uv goes where pip goes: a mirror that this machine is told to use is not passed by.
-follow_pip() {
-    local pip="$ROOT/.cache/uv/bin/pip" index
-    [ -x "$pip" ] || pip=pip3
-    if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
-        index="${PIP_INDEX_URL:-$("$pip" config get global.index-url 2>/dev/null || true)}"
-        if [ -n "$index" ]; then export UV_DEFAULT_INDEX="$index"; fi
-    fi
-    export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
-}
 
 # environment FOLDER LOCK — an environment that holds exactly what the lock says.
 environment() {

@@ -14,11 +14,12 @@ from livinglab.domain.access import CheckpointRow, Document, Event, Identity, Im
 from livinglab.domain.canonical import Digest
 from livinglab.domain.isolation import Area, Finding, IsolationProfile, Mount, Resources
 from livinglab.domain.model import Frozen, Moment
-from livinglab.domain.pilot import Pilot, PilotState
+from livinglab.domain.pilot import Pilot
 from livinglab.domain.plan import Plan
 from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, RunCount, RunState, Spent, Step
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import SiteRecord
+from livinglab.domain.standing import Asked, Standing
 
 # --- time and signing -------------------------------------------------------------------------------------------------
 
@@ -356,7 +357,10 @@ class Queueing(Protocol):
 
 
 class Tx(Protocol):
-    """One transaction. Whatever is written is visible to others all at once, or not at all."""
+    """One transaction. Whatever is written is visible to others all at once, or not at all.
+
+    What the database refuses may be told with the next question, or at the end: before the commit in any case.
+    """
 
     # access
     def add_token(self, token: Token) -> None: ...
@@ -427,7 +431,6 @@ class Tx(Protocol):
     # pilots, plans
     def add_pilot(self, pilot: Pilot) -> None: ...
     def pilot(self, id_: str) -> Pilot | None: ...
-    def pilot_state(self, id_: str) -> PilotState | None: ...
     def update_pilot(self, pilot: Pilot, before: Pilot) -> None:
         """`Conflict` if the stored state is no longer `before.state`."""
         ...
@@ -460,6 +463,14 @@ class Tx(Protocol):
 
     def spent(self, plan: str, without: str | None = None) -> Spent:
         """What the runs under a plan have cost it, but for the run `without`."""
+        ...
+
+    def standing(self, plan: str, pilot: str, site: str, without: str | None = None) -> Standing:
+        """The same, with how pilot and site stand."""
+        ...
+
+    def asked(self, organisation: str, what: str, key: str, plan: str, site: str) -> Asked:
+        """All that decides about a run which is asked for: one question, since every run waits for its answer with the writers' lock in hand."""
         ...
 
     def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:
@@ -510,7 +521,7 @@ class Tx(Protocol):
         ...
 
     # outbox, documents, logs
-    def emit(self, event: Event) -> int: ...
+    def emit(self, event: Event) -> None: ...
     def events(self, after: int, limit: int, *, run: str | None = None, organisation: str | None = None,
                sandboxes: Collection[str] | None = None) -> tuple[Event, ...]: ...  # fmt: skip
     def last_event(self) -> int:

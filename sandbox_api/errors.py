@@ -33,6 +33,13 @@ STATUS: dict[type[e.LivingLabError], int] = {
 """The nearest class in the error's ancestry decides."""
 
 
+class Fault(BaseModel):
+    """Where a request is at fault, and with what."""
+
+    where: str
+    what: str
+
+
 class Problem(BaseModel):
     """A problem document (RFC 9457). `type` never changes its meaning; `detail` is a sentence for people, `hint` says what to do."""
 
@@ -43,10 +50,10 @@ class Problem(BaseModel):
     hint: str | None = None
     where: str | None = None
     reasons: list[str] | None = None
-    faults: list[dict[str, str]] | None = None
+    faults: list[Fault] | None = None
 
 
-_CONTENT = {"application/problem+json": {"schema": Problem.model_json_schema(), "example": examples.PROBLEM}}
+_CONTENT = {"application/problem+json": {"schema": examples.schema_of("Problem"), "example": examples.PROBLEM}}
 RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": {"description": "What was asked cannot be done, and why.", "content": _CONTENT},
                                               "5XX": {"description": "The lab's own failure.", "content": _CONTENT}}  # fmt: skip
 """What every address may answer beside what it is for."""
@@ -57,6 +64,9 @@ def status_of(error: e.LivingLabError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
+BROWSED = ("/mlflow/", "/prefect/")
+"""Pages for people: their browser asks them for a token."""
+CHALLENGE = 'Basic realm="livinglab", charset="UTF-8"'
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}
 
 
@@ -70,9 +80,11 @@ def install(app: FastAPI) -> None:
     """Answer every error with a problem document."""
 
     @app.exception_handler(e.LivingLabError)
-    def domain_error(_request: Request, error: e.LivingLabError) -> JSONResponse:
+    def domain_error(request: Request, error: e.LivingLabError) -> JSONResponse:
         answer = problem(status_of(error), error.code, error.message, hint=error.hint, where=getattr(error, "where", None),
                          reasons=list(getattr(error, "reasons", ())))  # fmt: skip
+        if isinstance(error, e.Unauthenticated) and request.url.path.startswith(BROWSED):
+            answer.headers["WWW-Authenticate"] = CHALLENGE
         if isinstance(error, e.TooMany):
             answer.headers["Retry-After"] = str(math.ceil(error.seconds))
         return answer

@@ -116,20 +116,28 @@ def page(item: dict[str, Any]) -> dict[str, Any]:
     return {"items": [item], "next": None}
 
 
-def answers(example: Any, status: int = 200, media_type: str = "application/json") -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses` with that example."""
-    return {status: {"content": {media_type: {"example": example}}}}
+BYTES: Json = {"type": "string", "format": "binary"}
 
 
-def answers_any_of(contents: Json) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses` with an example per media type."""
-    return {200: {"content": {media_type: {"example": example} for media_type, example in contents.items()}}}
+def schema_of(model: str) -> Json:
+    """A schema of the document, by its name."""
+    return {"$ref": f"#/components/schemas/{model}"}
+
+
+def answers(example: Any, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` with that example of what the route returns."""
+    return {status: {"content": {"application/json": {"example": example}}}}
+
+
+def answers_with(schema: Json, contents: Json) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` of a route that answers itself, with an example per media type."""
+    return {200: {"content": {media_type: {"schema": schema, "example": example} for media_type, example in contents.items()}}}
 
 
 def takes_any_of(contents: Json) -> dict[str, Any]:
     """FastAPI's `openapi_extra` for a body that is read byte for byte, with an example per media type."""
     return {"requestBody": {"required": True, "content": {
-        media_type: {"schema": {} if media_type == "application/json" else {"type": "string", "format": "binary"}, "example": example}
+        media_type: {"schema": {} if media_type == "application/json" else BYTES, "example": example}
         for media_type, example in contents.items()}}}  # fmt: skip
 
 

@@ -57,7 +57,8 @@ class Requests:
         self.seconds.labels(method, route).observe(seconds)
         named = {name: value for name, value in scope.get("path_params", {}).items() if name in ("run", "plan", "pilot", "sandbox")}
         details = {**named, "method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
-        log.info("%s %s: %d in %.1f ms", method, route, status, seconds * 1000, extra={"about": details})
+        level = logging.DEBUG if route == "/healthz" else logging.INFO  # asked every few seconds by whatever watches
+        log.log(level, "%s %s: %d in %.1f ms", method, route, status, seconds * 1000, extra={"about": details})
 
 
 def route_of(scope: MutableMapping[str, Any]) -> str:

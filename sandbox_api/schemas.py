@@ -20,7 +20,7 @@ from sandbox_api import examples
 
 T = TypeVar("T")
 
-IdempotencyKey = Annotated[str | None, Header(min_length=8, max_length=200, examples=["6f1c9a52-demo-1"])]
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=8, max_length=200, examples=["6f1c9a52-demo-1"])]
 """Asking twice with the same key and the same body is asking once. It belongs to the organisation and to the address."""
 
 CURSOR = "^[a-z0-9-]{1,100}$"
@@ -29,6 +29,23 @@ PageSize = Annotated[int, Query(alias="limit", ge=1, le=200, description="The mo
 
 
 Words = Annotated[str, Field(min_length=3, max_length=2_000)]
+
+
+class EnvelopeSignature(BaseModel):
+    """One signature, in base64, and the id of its key."""
+
+    keyid: str
+    sig: str
+
+
+class Envelope(BaseModel):
+    """A DSSE envelope, as `livinglab sign` writes it: what is signed, in base64, beside its type."""
+
+    model_config = {"extra": "forbid", "json_schema_extra": {"examples": [examples.ENVELOPE]}}
+
+    payload: str
+    payloadType: str  # noqa: N815 - the specification's name
+    signatures: list[EnvelopeSignature] = Field(min_length=1, max_length=16)
 
 
 class Page(BaseModel, Generic[T]):

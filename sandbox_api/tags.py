@@ -8,10 +8,10 @@ from pydantic import BaseModel
 from livinglab.services.tags import names, tag_of
 
 _EXAMPLE = '"9f86d081884c7d659a2feaa0c55ad015"'
-IfMatch = Annotated[str | None, Header(max_length=1_000, description="Only if it is still as it was seen under this ETag; 412 otherwise.",
-                                       examples=[_EXAMPLE])]  # fmt: skip
-IfNoneMatch = Annotated[str | None, Header(max_length=1_000, description="Only if it is not any more as it was seen under this ETag; 304 otherwise.",
-                                           examples=[_EXAMPLE])]  # fmt: skip
+IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=1_000, examples=[_EXAMPLE],
+                                       description="Only if it is still as it was seen under this ETag; 412 otherwise.")]  # fmt: skip
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", max_length=1_000, examples=[_EXAMPLE],
+                                           description="Only if it is not any more as it was seen under this ETag; 304 otherwise.")]  # fmt: skip
 
 
 class NotModifiedError(Exception):

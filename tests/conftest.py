@@ -1,11 +1,12 @@
 """What every test may rely on: required services, a clean environment, seeded examples.
 
-`--require browser,docker,dockerd,gvisor,identity,kubernetes,postgres,slurm,prefect,mlflow`: a test that is marked with one of these skips, with
-the reason, where the service is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
+`--require browser,compose,docker,dockerd,gvisor,identity,kubernetes,postgres,slurm,prefect,mlflow`: a test that is marked with one of
+these skips, with the reason, where the service is missing; named here, it fails instead. What a run was asked to prove is never skipped silently.
 """
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         msg = f"--require: {', '.join(sorted(unknown))} is not known; the services are {', '.join(SERVICES)}"
         raise pytest.UsageError(msg)
     config.stash[REQUIRED] = required
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the tests start hundreds of processes: each would compile for seconds
     # The tests' processes see no lab, no server and no home of the person who runs them; and nothing phones home.
     for name in list(os.environ):
         if name.startswith(("LIVINGLAB_", "PREFECT_", "MLFLOW_")) and name not in KEPT:
@@ -61,13 +63,25 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, the tests of a server that takes seconds to start share one."""
-    for item in items:
-        for name in ("prefect", "mlflow"):
-            if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.xdist_group(name))
-                break
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With `--dist loadscope`: by file, since those of a file share what they set up; all of a cluster's go to one process, for want of room."""
+    if config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            clusters = [name for name in ("slurm", "kubernetes") if name in nodeid.lower()]
+            return clusters[0] if len(clusters) == 1 else nodeid.partition("::")[0]
+
+    return Scheduling(config, log)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What failed is told when it does, not at the end, which a run that is ended from outside does not reach."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\n{report.nodeid} failed ({report.when}):\n{report.longreprtext}", file=sys.__stderr__, flush=True)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -105,6 +105,7 @@ ATTEMPTS = {
     "set a kernel setting": "open('/proc/sys/kernel/core_pattern', 'w').write('|/out/x')",
     "trigger the kernel": "open('/proc/sysrq-trigger', 'w').write('b')",
     "raise its own limits": "open('/sys/fs/cgroup/memory/memory.limit_in_bytes', 'w').write('-1')",
+    "signal the group that it was started in": "import os; assert os.getpgrp() == 0, 'its leader is in here'",
     "leave its cgroup": "open('/sys/fs/cgroup/memory/cgroup.procs', 'w').write('0')",
     "talk to the engine": "import socket; socket.socket(socket.AF_UNIX).connect('/var/run/docker.sock')",
 }

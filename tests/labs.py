@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from livinglab.domain.sandbox import Role
 from livinglab.evidence.verify import Report, verify
 from livinglab.rehearsal import parties as rehearsal
 from livinglab.settings import Settings
+from tests.engine_book import engine_book
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "sandboxes" / "tiny"
@@ -60,16 +60,6 @@ def work(home: Path, place: str | None = None, site: str = "docker") -> int:
     return subprocess.run(command, check=False, timeout=120).returncode
 
 
-def starts(attempt: str, since: float) -> Counter[str]:
-    """How often each container of an attempt was started since then, by the engine's own record."""
-    import docker
-
-    client = docker.APIClient()
-    events = client.events(since=int(since), until=int(time.time()) + 1, filters={"event": "start", "label": "livinglab.key"}, decode=True)
-    keys = (event["Actor"]["Attributes"]["livinglab.key"] for event in events)
-    return Counter(key for key in keys if key.startswith(f"{attempt}."))
-
-
 @dataclass
 class Parties(rehearsal.Parties):
     """Both sides, with a sandbox registered (the tiny one, if none is named) and the pilots' image uploaded."""
@@ -108,19 +98,20 @@ class Parties(rehearsal.Parties):
 
 
 def assert_a_kill_changes_nothing(
-    parties: Parties, plan: Plan, place: str, roles: Collection[str], dossier: Path, starts: Callable[[str, float], Counter[str]] = starts
+    parties: Parties, plan: Plan, place: str, roles: Collection[str], dossier: Path, starts: Callable[[str], Counter[str]] | None = None
 ) -> None:
     """A worker is killed at that place; the next one completes the run with PASS, each container was started once, and the dossier holds.
 
     Args:
-        starts: how often each container of an attempt was started since then, by the site's own record.
+        starts: how often each container of an attempt was started, by the site's own record; the engine's, if none is given.
     """
-    begun, run, home = time.time(), parties.request(plan), parties.lab.settings.home
+    starts = starts or engine_book().starts
+    run, home = parties.request(plan), parties.lab.settings.home
     assert work(home, place, parties.site) == -signal.SIGKILL
     assert work(home, site=parties.site) == 0
     ended, attempts = parties.lab.runs.get(parties.authority, run.id)
     assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
-    assert starts(attempts[0].id, begun) == Counter({f"{attempts[0].id}.{role}": 1 for role in roles})
+    assert starts(attempts[0].id) == Counter({f"{attempts[0].id}.{role}": 1 for role in roles})
     report = parties.verified(plan, dossier)
     assert report.ok, report.problems
     assert report.facts["attempts"][attempts[0].id]["verdict"] == "PASS"

@@ -67,7 +67,7 @@ build() {
     if [ -f "$lock" ]; then
         packages="$(with_lock "$CACHE/packages.lock" install_packages)"
         rmdir "$folder/lib"
-        cp -rl "$packages" "$folder/lib" 2>/dev/null || { rm -rf "$folder/lib" && cp -r "$packages" "$folder/lib"; }
+        copied "$packages" "$folder/lib"
     fi
     find "$folder" -exec touch -h -d @0 {} + # the same contents make the same layers
     docker_build --build-arg BASE=livinglab/base:bookworm --tag "$tag" "$folder"

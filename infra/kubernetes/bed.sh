@@ -21,23 +21,9 @@ NODES="1 2"
 GRANTS=(--cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt apparmor=unconfined
     --security-opt systempaths=unconfined --volume /sys/fs/cgroup:/sys/fs/cgroup --volume /var/lib/containerd --volume /var/lib/kubelet)
 
-root() {
-    local key archive
-    key="$(printf '%s %s' "$SUITE" "$PACKAGES" | sha256sum | cut -c1-16)"
-    archive="$CACHE/kubernetes-$key.tar"
-    if [ "$(image_label livinglab/kubernetes-root livinglab.content)" = "$key" ]; then return; fi
-    [ -s "$archive" ] || as_root env LIVINGLAB_CACHE="$CACHE" "$HERE/bed.sh" archive "$archive"
-    docker import --change "LABEL livinglab.content=$key" "$archive" livinglab/kubernetes-root >/dev/null
-}
+root() { imported kubernetes-root "$SUITE $PACKAGES" "$HERE/bed.sh" archive; }
 
-tools() {
-    local key archive
-    key="$(printf '%s %s' "$SUITE" "$TOOLS" | sha256sum | cut -c1-16)"
-    archive="$CACHE/kubernetes-tools-$key.tar"
-    if [ "$(image_label livinglab/kubernetes-tools livinglab.content)" = "$key" ]; then return; fi
-    [ -s "$archive" ] || as_root env LIVINGLAB_CACHE="$CACHE" "$HERE/bed.sh" tools "$archive"
-    docker import --change "LABEL livinglab.content=$key" --change "USER 65532:65532" "$archive" livinglab/kubernetes-tools >/dev/null
-}
+tools() { CHANGE='USER 65532:65532' imported kubernetes-tools "$SUITE $TOOLS" "$HERE/bed.sh" tools; }
 
 image() {
     local context

@@ -506,21 +506,31 @@ static void wait_for_the_word(void) {
     if (null != STDIN_FILENO) close(null);
 }
 
-/* A child holds the pipe open, and does nothing else: it ends with the container and with nothing less, whatever the command closes. It
- * sends no signal when it ends, so that no waiting of the command's knows it; and nobody may look into it, where the nonce still is. */
+/* The command holds the pipe open, and so does a child that does nothing else: whether the command closes all that it was given or kills all
+ * that it sees, the pipe is open as long as the container is there. The child sends no signal when it ends, so that no waiting of the command's
+ * knows it; and nobody may look into it, where the nonce still is. */
 static void hold_open(const char *path) {
     int held = open(path, O_WRONLY | O_CLOEXEC);
     struct stat st;
     if (held < 0 || fstat(held, &st) || !S_ISFIFO(st.st_mode)) return; /* the lab finds out by itself, later */
+    fcntl(held, F_SETFD, 0);
     prctl(PR_SET_DUMPABLE, 0);
     long child = syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
-    if (child < 0) fcntl(held, F_SETFD, 0); /* then the command does */
-    if (child) return;
+    if (child) return; /* where there can be no child, the command does it alone */
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL);
     for (int fd = 0; fd < 3; fd++) close(fd);
     for (;;) pause();
+}
+
+/* The command is first in a session and a process group of its own, which are its whole container's: a signal to its own group would go to
+ * all of that group, and where a runtime leaves it in that of whoever started it, beyond the container, through any namespace. */
+static void leave_group(void) {
+    if (setsid() < 0 && getsid(0) != getpid()) {
+        fputs("livinglab-launcher: no session of its own\n", stderr);
+        exit(REFUSED);
+    }
 }
 
 static void write_all(const char *text, size_t size) {
@@ -575,6 +585,7 @@ int main(int argc, char **argv) {
     size_t key_size = parse_nonce(nonce, key, sizeof key);
     if (!read_file("/proc/self/status", status, sizeof status)) status[0] = 0;
 
+    leave_group();
     dup2(STDOUT_FILENO, STDERR_FILENO); /* two streams are read by two readers: what comes first on one may be logged after the other */
     on_gvisor = runs_on_gvisor();
     put("{\"launcher\":\"" VERSION "\",\"nonce\":\"%s\",\"runtime\":\"%s\",\"findings\":[", nonce, on_gvisor ? "gvisor" : "linux");

@@ -23,18 +23,7 @@ PACKAGES+=,systemd-standalone-sysusers,python3-minimal,procps,util-linux
 GRANTS=(--cap-add SYS_ADMIN --cap-add SYS_NICE --security-opt seccomp=unconfined --security-opt apparmor=unconfined
     --security-opt systempaths=unconfined --device /dev/fuse)
 
-make_root() { # archive
-    debian_root "$1" "$SUITE" "$PACKAGES" --customize-hook='rm -f "$1"/usr/share/mariadb/*/errmsg.sys.bak'
-}
-
-root() {
-    local key archive
-    key="$(printf '%s %s' "$SUITE" "$PACKAGES" | sha256sum | cut -c1-16)"
-    archive="$CACHE/slurm-$key.tar"
-    if [ "$(image_label livinglab/slurm-root livinglab.content)" = "$key" ]; then return; fi
-    [ -s "$archive" ] || as_root env LIVINGLAB_CACHE="$CACHE" "$HERE/bed.sh" archive "$archive"
-    docker import --change "LABEL livinglab.content=$key" "$archive" livinglab/slurm-root >/dev/null
-}
+root() { imported slurm-root "$SUITE $PACKAGES" "$HERE/bed.sh" archive; }
 
 image() {
     local key="$1"
@@ -115,6 +104,6 @@ status() {
 case "${1:-}" in
 up | down) with_lock "$CACHE/$BED.lock" "$1" ;;
 status) status ;;
-archive) make_root "$2" ;;
+archive) debian_root "$2" "$SUITE" "$PACKAGES" --customize-hook='rm -f "$1"/usr/share/mariadb/*/errmsg.sys.bak' ;;
 *) die "usage: bed.sh up|down|status" ;;
 esac

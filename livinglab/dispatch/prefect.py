@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from livinglab.dispatch.carrier import Carrier
 from livinglab.dispatch.inline import carry_inline
 from livinglab.dispatch.supervisor import Supervisor
+from livinglab.domain.errors import NotFound
+from livinglab.domain.marks import PREFECT_SANDBOX
 from livinglab.domain.run import Attempt
 
 if TYPE_CHECKING:
@@ -122,7 +124,16 @@ class PrefectDispatch:
         if left:
             return left
         await _ensure_pool(client, self.pool)
-        return await client.create_flow_run(flow, name=attempt.id, parameters={"attempt": attempt.id}, tags=[attempt.run], work_pool_name=self.pool)
+        tags = [attempt.run, PREFECT_SANDBOX + await asyncio.to_thread(self._sandbox_of, attempt)]
+        return await client.create_flow_run(flow, name=attempt.id, parameters={"attempt": attempt.id}, tags=tags, work_pool_name=self.pool)
+
+    def _sandbox_of(self, attempt: Attempt) -> str:
+        with self.supervisor.store.transaction(read_only=True) as tx:
+            run = tx.run(attempt.run)
+        if run is None:
+            msg = f"there is no run {attempt.run!r}."
+            raise NotFound(msg)
+        return run.sandbox
 
     async def _watch(self, client: "PrefectClient") -> None:
         """A cancel in Prefect's own pages never reaches a flow in this process: look for it."""
@@ -171,12 +182,13 @@ class Presence:
 
 async def _ensure_pool(client: "PrefectClient", pool: str) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-    try:
+    with suppress(ObjectNotFound):
+        await client.read_work_pool(pool)
+        return
+    with suppress(ObjectAlreadyExists):  # another worker's, in between
         await client.create_work_pool(WorkPoolCreate(name=pool, type=POOL_TYPE))
-    except ObjectAlreadyExists:
-        log.debug("work pool %s is there", pool)
 
 
 def _entry() -> Any:

@@ -63,6 +63,10 @@ class PublicKey(Frozen):
     revoked_at: Moment | None = None
 
 
+OVERSEERS = (Role.AUTHORITY, Role.REVIEWER, Role.OPERATOR, Role.AUDITOR)
+"""Who sees every organisation's pilots in a sandbox."""
+
+
 class Caller(Frozen):
     """Whoever is asking: an organisation, with its roles. Made by the door, from a token of the lab's or of its identity provider."""
 
@@ -77,7 +81,7 @@ class Caller(Frozen):
 
     def oversees(self, sandbox: str) -> bool:
         """May this caller see every organisation's pilots in that sandbox?"""
-        return self.role_in(sandbox) in (Role.AUTHORITY, Role.REVIEWER, Role.OPERATOR, Role.AUDITOR)
+        return self.role_in(sandbox) in OVERSEERS
 
     def need(self, sandbox: str, *roles: Role) -> Role:
         """This caller's role in the sandbox, which must be one of `roles`.

@@ -41,7 +41,7 @@ class IsolationProfile(Frozen):
     read_only_root: Literal[True] = True
     uid: int = Field(default=65_532, ge=1_000)
     gid: int = Field(default=65_532, ge=1_000)
-    capabilities: tuple[()] = ()
+    capabilities: tuple[()] = Field(default=(), json_schema_extra={"items": {"type": "string"}})
     no_new_privileges: Literal[True] = True
     seccomp: Literal["filter"] = "filter"
     tmp_bytes: int = Field(default=64 << 20, ge=1 << 20)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from livinglab.domain.canonical import parse_json
 from livinglab.evidence.ledger import Entry, Problem
@@ -24,12 +24,13 @@ _TICK = timedelta(minutes=1)
 """Between asking for the date and writing the entry a day may end."""
 
 
-@dataclass(frozen=True)
-class Stated:
-    """A statement of the lab's: its entry, what it states, and the subjects' digests."""
+class Stated(NamedTuple):
+    """A statement of the lab's: its entry, the attempt that it is about, what it states, and the subjects' digests."""
 
     number: int
     kind: str
+    attempt: str
+    run: str | None
     predicate: dict[str, Any]
     subjects: dict[str, str]
     at: datetime
@@ -47,10 +48,18 @@ class Told:
     name: str
     run: str
     statements: list[Stated] = field(default_factory=list)
+    """In order; complete before anything else is asked."""
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Stated]]:
+        found: dict[str, list[Stated]] = {}
+        for s in self.statements:
+            found.setdefault(s.kind, []).append(s)
+        return found
 
     def all_of(self, kind: str) -> list[Stated]:
         """Its statements of a kind, in order."""
-        return [s for s in self.statements if s.kind == kind]
+        return self._by_kind.get(kind, [])
 
     def one(self, kind: str) -> Stated | None:
         """Its first statement of a kind."""
@@ -58,8 +67,15 @@ class Told:
 
     def isolated(self, role: str) -> bool:
         """Is it stated of the container in this role that isolation held, and never that it did not?"""
-        found = [s.predicate["holds"] for s in self.all_of("isolation") if s.predicate["role"] == role]
-        return bool(found) and all(holds is True for holds in found)
+        return self._isolated.get(role, False)
+
+    @cached_property
+    def _isolated(self) -> dict[str, bool]:
+        held: dict[str, bool] = {}
+        for s in self.all_of("isolation"):
+            role = s.predicate["role"]
+            held[role] = held.get(role, True) and s.predicate["holds"] is True
+        return held
 
     @property
     def source(self) -> str:
@@ -79,6 +95,8 @@ class Runs:
     interactive: bool
     """Does the harness drive the pilot step by step, so that there is no table to decode?"""
     entries: Sequence[Entry]
+    kinds: Sequence[str]
+    """Of the entries."""
     attempts: dict[str, Told]
 
     def problems(self) -> Iterator[Problem]:
@@ -95,20 +113,16 @@ class Runs:
             yield Problem("ledger", f"{len(counted)} runs were measured or count as such, and the plan allows {self.plan['measured_runs']}")
 
     @cached_property
-    def _kinds(self) -> list[str]:
-        return [entry.header["kind"] for entry in self.entries]
-
-    @cached_property
     def _queued(self) -> dict[tuple[str, int], int]:
         """(run, ordinal) of each run that was asked for, in order → its entry."""
-        found = ((number, self.entries[number]) for number, kind in enumerate(self._kinds) if kind == "run-queued")
+        found = ((number, self.entries[number]) for number, kind in enumerate(self.kinds) if kind == "run-queued")
         return {(entry.header["run"], parse_json(entry.body)["predicate"]["data"]["ordinal"]): number for number, entry in found}
 
     @cached_property
     def _agreed(self) -> list[bool]:
         """Before each entry: had both sides signed, and was the plan neither suspended nor over?"""
         agreed, signatures, state = [], 0, ""
-        for kind in self._kinds:
+        for kind in self.kinds:
             agreed.append(signatures >= 2 and state == "plan-agreed")  # noqa: PLR2004 - both sides
             signatures += kind == "plan-signed"
             state = kind if kind.startswith("plan-") and kind not in ("plan-proposed", "plan-signed") else state

@@ -7,11 +7,11 @@ whole and readable. The same contents give the same bytes.
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from livinglab.domain.canonical import canonical, sha256
+from livinglab.domain.canonical import canonical, quoted, sha256
 from livinglab.domain.documents import MediaType
 from livinglab.evidence.ledger import Entry
 from livinglab.evidence.report import render
@@ -57,20 +57,32 @@ class DossierContents:
 
 
 def write_dossier(path: Path, contents: DossierContents) -> str:
-    """Write the archive; return its digest."""
+    """Write the archive; return its digest.
+
+    The ledger's files are stored as they are: digests and Base64 hardly get smaller, and unpacking them takes longer than all digests.
+    """
     files = _files(contents)
     files |= pages(contents, files)
-    files[MANIFEST] = canonical({name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()})
+    files[MANIFEST] = manifest(files, {name: sha256(data) for name, data in files.items()})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
             member = zipfile.ZipInfo(name, _EPOCH)
             member.external_attr = 0o100644 << 16
-            member.compress_type = zipfile.ZIP_DEFLATED
+            member.compress_type = zipfile.ZIP_STORED if name.startswith("ledger/") else zipfile.ZIP_DEFLATED
             archive.writestr(member, files[name])
     data = buffer.getvalue()
     path.write_bytes(data)
     return sha256(data)
+
+
+def manifest(files: Mapping[str, bytes], digests: Mapping[str, str]) -> bytes:
+    """`manifest.json` over these files: RFC 8785 of name → `sha256` and `size`, put together from its rows, since there are thousands."""
+    listed = sorted(files)
+    if not "".join(listed).isascii():
+        listed.sort(key=lambda name: name.encode("utf-16-be"))  # as RFC 8785 sorts keys
+    rows = [f'{text}:{{"sha256":"{digests[name]}","size":{len(files[name])}}}' for name, text in zip(listed, quoted(listed), strict=True)]
+    return f"{{{','.join(rows)}}}".encode()
 
 
 def pages(contents: DossierContents, files: dict[str, bytes]) -> dict[str, bytes]:
@@ -92,23 +104,29 @@ def _files(c: DossierContents) -> dict[str, bytes]:
 
 
 def _metadata(c: DossierContents, files: dict[str, bytes]) -> bytes:
-    """RO-Crate 1.1 metadata. Dates come from the chain, so that the same evidence is the same file."""
+    """RO-Crate 1.1 metadata, in RFC 8785. Dates come from the chain, so that the same evidence is the same file.
+
+    What there is of every file is put together from text: there are thousands, and whoever verifies makes all of them again.
+    """
     plan = json.loads(c.plan)
     spec = json.loads(c.release)["spec"]
-    parts = [{"@id": name} for name in sorted(files)]
+    listed = sorted(files)
+    names = quoted(listed)
     published = c.ledger[-1].header["at"] if c.ledger else plan["valid_from"]
     about = f"Signed evidence of a pilot in the sandbox {spec['title']!r}. Check it with: livinglab verify. It is no declaration of conformity."
     terms = "For the parties of the plan and those whom they or the law let see it."
-    graph: list[dict[str, Any]] = [
-        {"@id": METADATA, "@type": "CreativeWork", "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"}, "about": {"@id": "./"}},
-        {"@id": "./", "@type": "Dataset", "name": f"Dossier of plan {plan['id']}", "datePublished": published, "description": about,
-         "license": {"@id": "#terms"}, "hasPart": parts},
-        {"@id": "#terms", "@type": "CreativeWork", "name": "Terms", "description": terms},
-    ]  # fmt: skip
-    for name in sorted(files):
-        size = str(len(files[name]))
-        graph.append({"@id": name, "@type": "File", "name": name.rpartition("/")[2], "contentSize": size, "encodingFormat": _format(name)})
-    return canonical({"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph})
+    first = canonical({"@id": METADATA, "@type": "CreativeWork", "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"}, "about": {"@id": "./"}})
+    before = canonical({"@id": "./", "@type": "Dataset", "datePublished": published, "description": about})
+    parts = ",".join([f'{{"@id":{name}}}' for name in names]).encode()
+    after = canonical({"license": {"@id": "#terms"}, "name": f"Dossier of plan {plan['id']}"})
+    last = canonical({"@id": "#terms", "@type": "CreativeWork", "name": "Terms", "description": terms})
+    whole = before[:-1] + b',"hasPart":[' + parts + b"]," + after[1:]
+    own = quoted([name.rpartition("/")[2] for name in listed])
+    described = ",".join([
+        f'{{"@id":{text},"@type":"File","contentSize":"{len(files[name])}","encodingFormat":"{_format(name)}","name":{last_part}}}'
+        for name, text, last_part in zip(listed, names, own, strict=True)]).encode()  # fmt: skip
+    graph = b",".join([first, whole, last, *([described] if described else [])])
+    return b'{"@context":"https://w3id.org/ro/crate/1.1/context","@graph":[' + graph + b"]}"
 
 
 def _format(name: str) -> str:

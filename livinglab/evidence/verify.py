@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from livinglab.evidence import dsse, merkle, statements
 from livinglab.evidence.archive import Unreadable, read_archive
 from livinglab.evidence.attempts import Runs, Stated, Told
 from livinglab.evidence.keys import key_id_of
-from livinglab.evidence.ledger import Entry, Problem, check_chain
+from livinglab.evidence.ledger import GENESIS, Entry, Header, Problem, check_link
 from livinglab.evidence.policy import PREDICATES, TrustPolicy
 from livinglab.evidence.receipt import check_receipt
 from livinglab.evidence.required import check_required
 
 _KIND_OF = {predicate: kind for kind, predicate in statements.KINDS.items()}
 _FIXED = frozenset({names.PLAN, names.RELEASE, names.WITHHELD, names.PROOF, names.CHECKPOINT, names.PAGE, names.METADATA, names.MANIFEST})
+_ENTRY, _BODY = "ledger/%06d.entry.json", "ledger/%06d.body.json"
+_BOUND = itemgetter("chain", "sequence", "previous", "run", "attempt")
 _NO_DOCUMENTS = frozenset({"plan", "pilot", "harness", "criteria"})
 """What statements are about, besides the documents of their attempt."""
 
@@ -73,8 +76,13 @@ class _Check:
         self.report = report
         self.policy = policy
         self.files = files
+        self.digests = {name: sha256(data) for name, data in files.items()}
+        self.documents = {name.removeprefix("documents/"): data for name, data in files.items() if name.startswith("documents/")}
+        self.keys = {role: policy.of_role(role) for role in PREDICATES}
         self.stated: list[Stated] = []
         """What the lab signed, in order."""
+        self.kinds: list[str] = []
+        """Of the chain's entries; empty where there is none."""
         self.labs: set[str] = set()
         """The organisations whose keys signed as the lab."""
 
@@ -87,12 +95,10 @@ class _Check:
             raise Unreadable
         self.withheld = parse_json(self.files[names.WITHHELD])
         self.plan = parse_json(self.files[names.PLAN])
-        self.plan_digest = sha256(self.files[names.PLAN])
+        self.plan_digest = self.digests[names.PLAN]
         self.release = parse_json(self.files[names.RELEASE])
         self.entries = self._entries()
-        self.report.problems += check_chain(self.entries, self.plan["id"])
-        for number, entry in enumerate(self.entries):
-            self._check_body(number, entry)
+        self._check_chain()
         self._check_plan()
         try:
             self._check_checkpoint()
@@ -112,6 +118,8 @@ class _Check:
         self._check_pages()
 
     def _check_manifest(self) -> None:
+        if self.files.get(names.MANIFEST) == names.manifest(self._besides(names.MANIFEST), self.digests):
+            return  # made again, it is the same, so nothing is missing, added, changed or not canonical
         manifest = parse_json(self.files.get(names.MANIFEST, b"{}"))
         listed = {**manifest, names.MANIFEST: None}
         for name in sorted(set(listed) - set(self.files)):
@@ -119,103 +127,123 @@ class _Check:
         for name in sorted(set(self.files) - set(listed)):
             self.report.add(name, "it does not belong here: the manifest does not list it")
         for name, wanted in manifest.items():
-            if name in self.files and sha256(self.files[name]) != wanted["sha256"]:
+            if name in self.files and self.digests[name] != wanted["sha256"]:
                 self.report.add(name, "its contents are not those that the manifest lists")
         if canonical(manifest) != self.files.get(names.MANIFEST):
             self.report.add(names.MANIFEST, "it is missing, or not canonical")
 
+    def _besides(self, *left_out: str) -> dict[str, bytes]:
+        files = dict(self.files)
+        for name in left_out:
+            files.pop(name, None)
+        return files
+
     def _check_names(self) -> None:
         """The manifest is signed by nobody, so what it lists is not thereby a part of the evidence."""
-        ledger = {f"ledger/{number:06d}.{part}.json" for number in range(len(self.entries)) for part in ("entry", "body")}
         keys = {f"keys/{key_id}.pem": key_id for key_id in self.policy.keys}
-        known = _FIXED | ledger | set(keys)
-        for name, data in self.files.items():
-            if name in keys and key_id_of(data) != keys[name]:
+        for name, key_id in keys.items():
+            if name in self.files and key_id_of(self.files[name]) != key_id:
                 self.report.add(name, "it is not the key that its name says")
-            elif not name.startswith(("documents/", names.REQUIRED)) and name not in known:
+        ledger = {name for number in range(len(self.entries)) for name in (_ENTRY % number, _BODY % number)}
+        for name in sorted(self.files.keys() - ledger - _FIXED - keys.keys()):
+            if not name.startswith(("documents/", names.REQUIRED)):
                 self.report.add(name, "it does not belong here: no part of a dossier, and no key of somebody trusted, has this name")
 
     def _check_pages(self) -> None:
         """What people and other programs read says what the evidence says: it is made again, and compared."""
         contents = names.DossierContents(
-            plan=self.files[names.PLAN], release=self.files[names.RELEASE], ledger=self.entries, documents=self._documents(), withheld=self.withheld,
+            plan=self.files[names.PLAN], release=self.files[names.RELEASE], ledger=self.entries, documents=self.documents, withheld=self.withheld,
             checkpoint=b"", leaf_index=0, leaf_salt=b"", proof=[])  # fmt: skip
-        made = names.pages(contents, {n: d for n, d in self.files.items() if n not in (names.PAGE, names.METADATA, names.MANIFEST)})
+        made = names.pages(contents, self._besides(names.PAGE, names.METADATA, names.MANIFEST))
         for name, data in made.items():
             if self.files.get(name) != data:
                 self.report.add(name, "it is not what this version of the lab makes of the evidence: do not read it as such")
 
-    def _documents(self) -> dict[str, bytes]:
-        return {name.removeprefix("documents/"): data for name, data in self.files.items() if name.startswith("documents/")}
-
     def _entries(self) -> list[Entry]:
-        found = sorted(name for name in self.files if name.startswith("ledger/") and name.endswith(".entry.json"))
+        found = sorted([name for name in self.files if name.endswith(".entry.json") and name.startswith("ledger/")])
         entries = []
         for number, name in enumerate(found):
-            if name != f"ledger/{number:06d}.entry.json":
+            if name != _ENTRY % number:
                 self.report.add(f"ledger entry {number}", "it is missing")
                 break
-            body = self.files.get(f"ledger/{number:06d}.body.json")
+            body = self.files.get(_BODY % number)
             if body is None:
                 self.report.add(f"ledger entry {number}", "its body is missing")
-            data = self.files[name]
-            entries.append(Entry(data=data, digest=sha256(data), body=body or b""))
+            entries.append(Entry(data=self.files[name], digest=self.digests[name], body=body or b""))
         return entries
+
+    def _check_chain(self) -> None:
+        """Each entry: is it one, does it follow the one before it, and is its body what it may be at this place?"""
+        previous, nothing, chain = GENESIS, sha256(b""), self.plan["id"]
+        for number, entry in enumerate(self.entries):
+            try:
+                header = entry.read()
+            except (ValueError, RecursionError) as error:
+                self.report.add(f"ledger entry {number}", f"not an entry ({error})")
+                self.kinds.append("")
+            else:
+                self.report.problems += check_link(header, number, previous, chain, self.digests.get(_BODY % number, nothing))
+                self.kinds.append(header.kind)
+                self._check_body(number, header, entry.body)
+            previous = entry.digest
 
     # --- what is signed, and by whom -----------------------------------------------------------------------------------
 
-    def _check_body(self, number: int, entry: Entry) -> None:
+    def _check_body(self, number: int, header: Header, body: bytes) -> None:
         where = f"ledger entry {number}"
         try:
-            header = entry.header
-            at = datetime.fromisoformat(header["at"])
-            if header["media_type"] == dsse.IN_TOTO:
-                statement = statements.parse_statement(entry.body, where)
-                if statement["predicateType"] != statements.TRANSITION or statement["predicate"]["kind"] != header["kind"]:
-                    self.report.add(where, f"an unsigned statement may only be a transition of kind {header['kind']!r}")
+            at = datetime.fromisoformat(header.at)
+            if header.media_type == dsse.IN_TOTO:
+                statement = statements.parse_statement(body, where)
+                if statement["predicateType"] != statements.TRANSITION or statement["predicate"]["kind"] != header.kind:
+                    self.report.add(where, f"an unsigned statement may only be a transition of kind {header.kind!r}")
                 self._check_binding(where, header, statement["predicate"]["binding"])
                 return
-            if header["kind"] == "plan-signed":
+            if header.kind == "plan-signed":
                 return  # checked with the plan
-            payload = self._open(where, entry.body, "lab", at)
-            statement = statements.parse_statement(payload, where)
+            statement = self._open(where, body, "lab", at)
             kind = _KIND_OF.get(statement["predicateType"])
-            if kind is None or kind != header["kind"]:
-                self.report.add(where, f"it is filed as {header['kind']!r}, and states {statement['predicateType']!r}")
+            if kind is None or kind != header.kind:
+                self.report.add(where, f"it is filed as {header.kind!r}, and states {statement['predicateType']!r}")
                 return
-            self._check_binding(where, header, statement["predicate"]["binding"])
+            predicate = statement["predicate"]
+            binding = predicate.pop("binding")  # needed no more, and there are thousands
+            self._check_binding(where, header, binding)
             subjects = {s["name"]: "sha256:" + s["digest"]["sha256"] for s in statement["subject"]}
-            self.stated.append(Stated(number, kind, statement["predicate"], subjects, at))
+            self.stated.append(Stated(number, kind, str(binding["attempt"]), binding["run"], predicate, subjects, at))
         except EvidenceBroken as error:
             self.report.add(error.where or where, error.what)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             self.report.add(where, f"it cannot be understood ({type(error).__name__}: {str(error)[:100]})")
 
-    def _open(self, where: str, envelope: bytes, role: str, at: datetime) -> bytes:
-        """The payload, if a key of that role, valid then, signed it for a predicate that the role may sign."""
-        payload, signed = dsse.open_envelope(envelope, self.policy.of_role(role), where)
+    def _open(self, where: str, envelope: bytes, role: str, at: datetime) -> dict[str, Any]:
+        """The statement, if a key of that role, valid then, signed it for a predicate that the role may sign."""
+        payload, signed = dsse.open_envelope(envelope, self.keys[role], where)
         key = self.policy.keys[signed[0]]
         if not key.holds_at(at):
             raise EvidenceBroken(f"the key {signed[0][:16]}… was not to be trusted on {at:%Y-%m-%d %H:%M}", where=where)
-        predicate = statements.parse_statement(payload, where)["predicateType"]
+        statement = statements.parse_statement(payload, where)
+        predicate = statement["predicateType"]
         if predicate not in PREDICATES[role]:
             raise EvidenceBroken(f"a {role} may not sign {predicate!r}", where=where)
         self.labs.add(key.organisation)
-        return payload
+        return statement
 
-    def _check_binding(self, where: str, header: dict[str, Any], binding: dict[str, Any]) -> None:
-        for name in ("chain", "sequence", "previous", "run", "attempt"):
-            if binding[name] != header[name]:
-                self.report.add(where, f"its statement is bound to {name} {binding[name]!r}, and it stands at {header[name]!r}")
+    def _check_binding(self, where: str, header: Header, binding: dict[str, Any]) -> None:
+        stands = (header.chain, header.sequence, header.previous, header.run, header.attempt)
+        if _BOUND(binding) == stands:
+            return
+        for name, place in zip(("chain", "sequence", "previous", "run", "attempt"), stands, strict=True):
+            if binding[name] != place:
+                self.report.add(where, f"its statement is bound to {name} {binding[name]!r}, and it stands at {place!r}")
 
     def _check_plan(self) -> None:
         """Both sides signed exactly these bytes, each with a key of its own."""
         signers: dict[str, str] = {}
-        for number, entry in enumerate(self.entries):
+        for number in [number for number, kind in enumerate(self.kinds) if kind == "plan-signed"]:
             where = f"ledger entry {number}"
             try:
-                if entry.header["kind"] == "plan-signed":
-                    signers |= self._plan_signer(where, entry)
+                signers |= self._plan_signer(where, self.entries[number])
             except EvidenceBroken as error:
                 self.report.add(where, error.what)
             except (ValueError, KeyError, TypeError) as error:
@@ -227,13 +255,13 @@ class _Check:
             self.report.add(names.PLAN, "both sides signed with one key")
         if self.plan["participant"] == self.plan["authority"]:
             self.report.add(names.PLAN, f"{self.plan['participant']} is both sides of it")
-        if sha256(self.files[names.RELEASE]) != self.plan["release"]:
+        if self.digests[names.RELEASE] != self.plan["release"]:
             self.report.add(names.RELEASE, "it is not the release that the plan names")
         self.report.facts["signed by"] = {role: self.policy.keys[key].organisation for role, key in signers.items()}
 
     def _plan_signer(self, where: str, entry: Entry) -> dict[str, str]:
         """Role → key id of a side's signature over this plan."""
-        payload, signed = dsse.open_envelope(entry.body, {**self.policy.of_role("participant"), **self.policy.of_role("authority")}, where)
+        payload, signed = dsse.open_envelope(entry.body, {**self.keys["participant"], **self.keys["authority"]}, where)
         key = self.policy.keys[signed[0]]
         if not key.holds_at(datetime.fromisoformat(entry.header["at"])):
             self.report.add(where, f"the key {signed[0][:16]}… was not to be trusted then")
@@ -246,10 +274,11 @@ class _Check:
 
     def _check_checkpoint(self) -> None:
         where = names.CHECKPOINT
-        payload, signed = dsse.open_envelope(self.files[where], self.policy.of_role("lab"), where)
-        predicate = statements.parse_statement(payload, where)["predicate"]
+        payload, signed = dsse.open_envelope(self.files[where], self.keys["lab"], where)
+        statement = statements.parse_statement(payload, where)
+        predicate = statement["predicate"]
         key, at = self.policy.keys[signed[0]], datetime.fromisoformat(predicate["at"])
-        if statements.parse_statement(payload, where)["predicateType"] != statements.CHECKPOINT or not key.holds_at(at):
+        if statement["predicateType"] != statements.CHECKPOINT or not key.holds_at(at):
             self.report.add(where, "it is no checkpoint of a lab that is trusted")
         self.labs.add(key.organisation)
         proof = parse_json(self.files[names.PROOF])
@@ -276,14 +305,15 @@ class _Check:
         """Each attempt: admitted under this plan before anything else; isolated; measured; and judged as the criteria demand."""
         attempts: dict[str, Told] = {}
         for s in self.stated:
-            binding = s.predicate["binding"]
-            told = attempts.setdefault(str(binding["attempt"]), Told(str(binding["attempt"]), str(binding["run"])))
-            if told.run != binding["run"]:
+            told = attempts.get(s.attempt)
+            if told is None:
+                told = attempts[s.attempt] = Told(s.attempt, str(s.run))
+            if told.run != s.run:
                 self.report.add(s.where, f"it is about attempt {told.name}, and not of run {told.run}")
             told.statements.append(s)
         spec = self.release["spec"]
         interactive = task_family(spec["task"]).interactive if isinstance(spec["task"], str) else bool(spec["task"].get("protocol"))
-        runs = Runs(self.plan, self.plan_digest, bool(spec["harness"]["prepare"]), interactive, self.entries, attempts)
+        runs = Runs(self.plan, self.plan_digest, bool(spec["harness"]["prepare"]), interactive, self.entries, self.kinds, attempts)
         self.report.facts["attempts"] = {name: self._check_attempt(runs, told) for name, told in attempts.items()}
         self.report.problems += runs.problems()
 
@@ -324,9 +354,9 @@ class _Check:
 
     def _check_documents(self) -> None:
         """Every document is one that a signed statement names, by digest, and every one that is named is here, or withheld."""
-        named, documents = self._named(), self._documents()
-        for name, data in documents.items():
-            if named.get(name) != sha256(data):
+        named, documents = self._named(), self.documents
+        for name in documents:
+            if named.get(name) != self.digests[f"documents/{name}"]:
                 self.report.add(f"documents/{name}", "no signed statement names these contents" if name in named else "no signed statement names it")
         attempts = {name.partition("/")[0] for name in named}
         for name, digest in self.withheld.items():
@@ -344,7 +374,7 @@ class _Check:
         named: dict[str, str] = {}
         for s in self.stated:
             for subject, digest in s.subjects.items():
-                name = f"{s.predicate['binding']['attempt']}/{subject}"
+                name = f"{s.attempt}/{subject}"
                 if named.setdefault(name, digest) != digest:
                     self.report.add(s.where, f"an earlier statement gives another digest for {name}")
         return named

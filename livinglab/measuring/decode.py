@@ -7,6 +7,7 @@ that are missing, twice or unknown, numbers that are not finite) is kept: the co
 import json
 import math
 import os
+import re
 import resource
 import stat
 import sys
@@ -24,10 +25,13 @@ _MAX_ID = 200
 _LENGTH = b"livinglab.length"
 _BATCH = 65_536
 _HEADER = 65_536
+_DECIMAL = re.compile(r"[ \t]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|Inf|infinity|Infinity)[ \t]*")
 
 MEMORY = 1 << 30
 """Bytes that reading a table may take beyond what the process has: a small file can ask for any amount when it is unpacked."""
 CPU_SECONDS = 120
+_DATA = 5
+"""Where proc(5)'s statm tells of data and stack: what RLIMIT_DATA counts, which the whole address space of a large parent exceeds by far."""
 _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -65,6 +69,8 @@ def decode(outputs: Path, target: Path, context: dict[str, Any]) -> int:
                     if rows > limits["rows"]:
                         raise Rejected(f"{name} has more than {limits['rows']} rows.")
                     writer.write_table(pa.table([_column(batch, field) for field in schema], schema=schema))
+        except pa.ArrowMemoryError:
+            raise  # told by whoever set the limit
         except (pa.ArrowException, ValueError, OSError) as error:
             raise Rejected(f"{name} cannot be read: {' '.join(str(error).split())[:200]}") from error
     return rows
@@ -120,8 +126,9 @@ def _child(sending: int, outputs: Path, target: Path, context: dict[str, Any], m
     """Answer through the pipe and end, without returning into the parent's code."""
     code = 1
     try:
-        pa.set_memory_pool(pa.system_memory_pool())  # the others reserve more than they use
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        pa.allocate_buffer(1)  # Arrow writes by an allocator of its own, which reserves a gibibyte at once: that is no part of the bound
+        pa.set_memory_pool(pa.system_memory_pool())  # and reads by the system's
+        used = int(Path("/proc/self/statm").read_text().split()[_DATA]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_DATA, (used + memory, used + memory))
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -204,13 +211,18 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
 
 
 def _text(texts: pa.Array, field: pa.Field) -> pa.Array:
-    """Bounded text. Beyond ids, which are only compared, it is printable ASCII, so that whoever shows it need not be careful; null is empty."""
+    """Bounded text. Beyond ids, which are only compared, it is printable ASCII, so that whoever shows it need not be careful; null is empty.
+
+    An id has no zero characters: to numpy a text ends before those at its end, and another id would be taken for the right one.
+    """
     free = _LENGTH in (field.metadata or {})
     longest = int(field.metadata[_LENGTH]) if free else _MAX_ID
     values = texts.to_pylist()  # refuses what is no UTF-8
     if any(len(text) > longest for text in values if text is not None):
         raise Rejected(f"an entry of {field.name} is longer than {longest} characters.")
     if not free:
+        if any("\0" in text for text in values if text is not None):
+            raise Rejected(f"an entry of {field.name} has a zero character.")
         return texts
     if not all(text.isascii() and text.isprintable() for text in values if text is not None):
         raise Rejected(f"an entry of {field.name} has characters other than printable ASCII.")
@@ -218,7 +230,5 @@ def _text(texts: pa.Array, field: pa.Field) -> pa.Array:
 
 
 def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return math.nan
+    """As everybody reads it: Python alone takes `0.5_0` and other scripts' digits for numbers."""
+    return float(text) if text and _DECIMAL.fullmatch(text) else math.nan

@@ -6,9 +6,10 @@ from datetime import date
 from livinglab.domain.canonical import digest_of
 from livinglab.domain.pilot import Pilot, PilotState
 from livinglab.domain.plan import Plan
-from livinglab.domain.run import Run, Spent
+from livinglab.domain.run import Run
 from livinglab.domain.sandbox import Release
-from livinglab.domain.site import why_not_offered
+from livinglab.domain.site import SiteRecord, why_not_offered
+from livinglab.domain.standing import Standing
 from livinglab.ports import Tx
 from livinglab.services.budget import budget_of
 from livinglab.services.documents import attached
@@ -39,22 +40,23 @@ def why_not_admitted(tx: Tx, plan: Plan, site: str, today: date, run: Run | None
     Args:
         run: the run itself where it exists already, so that it does not stand in its own way.
     """
-    return why_not_under(read_terms(tx, plan), tx.spent(plan.id, without=run.id if run else None), tx, plan, site, today)
+    standing = tx.standing(plan.id, plan.body.pilot, site, without=run.id if run else None)
+    return why_not_under(read_terms(tx, plan), standing, tx, plan, site, today)
 
 
-def why_not_under(terms: Terms | None, spent: Spent, tx: Tx, plan: Plan, site: str, today: date) -> tuple[str, ...]:
-    """The same, where a plan's terms, and what its other runs have cost, are known already."""
+def why_not_under(terms: Terms | None, standing: Standing, tx: Tx, plan: Plan, site: str, today: date) -> tuple[str, ...]:
+    """The same, where a plan's terms, and how it stands with it, are known already."""
     reasons = list(plan.why_not_in_force(today))
     if site not in plan.body.sites:
         reasons.append(f"the plan does not name the site {site!r} (it names {', '.join(plan.body.sites)})")
     if terms is None:
         return (*reasons, "the pilot or the sandbox's release that the plan froze is not there")
     pilot, release = terms.pilot, terms.release
-    state = tx.pilot_state(pilot.id)
-    if state is not PilotState.ACTIVE:
-        reasons.append(f"the pilot is {state}")
+    spent = standing.spent
+    if standing.pilot is not PilotState.ACTIVE:
+        reasons.append(f"the pilot is {standing.pilot}")
     reasons += terms.reasons
-    reasons += _site_that_does_not_do(tx, site, pilot, release)
+    reasons += _site_that_does_not_do(tx, site, standing.site, pilot, release)
     missing = sorted(set(release.spec.legal.approvals))
     if missing:
         reasons.append(f"approvals are missing: {', '.join(missing)}")
@@ -64,9 +66,8 @@ def why_not_under(terms: Terms | None, spent: Spent, tx: Tx, plan: Plan, site: s
     return tuple(reasons)
 
 
-def _site_that_does_not_do(tx: Tx, site: str, pilot: Pilot, release: Release) -> list[str]:
+def _site_that_does_not_do(tx: Tx, site: str, record: SiteRecord | None, pilot: Pilot, release: Release) -> list[str]:
     """What the pilot and its sandbox demand, against what the site offers now."""
-    record = tx.site(site)
     if record is None:
         return [f"there is no site {site!r} (known: {', '.join(s.name for s in tx.sites())})"]
     return [f"at site {site!r}, {reason}" for reason in why_not_offered(record.offer, pilot.manifest, release.spec)]

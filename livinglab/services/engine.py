@@ -89,7 +89,10 @@ class Engine:
         except Exception as error:
             if step in (Step.RELEASE, Step.SEAL):
                 raise  # nothing is left to fail: tried again until it is done
-            log.exception("attempt %s failed at %s", attempt_id, step)
+            if isinstance(error, PilotFault):
+                log.info("attempt %s failed at %s, by its pilot", attempt_id, step)  # no error of this worker's: it fills no log with traces
+            else:
+                log.exception("attempt %s failed at %s", attempt_id, step)
             self.journal.fail(s, _failure(step, error))
             waiting = ()
         by = self._maintenance.turns_at(job(s, waiting[0].role)) if waiting and isinstance(self.site, Queueing) else None
@@ -198,7 +201,7 @@ class Engine:
         seen = {role: self._attestation(spec, collected) for role, collected in found.items()}
         documents = {role: outcomes.store_attestation(self.artifacts, s.key(role), attestation) for role, attestation in seen.items()}
         pilot, drive = found["pilot"], found.get("drive")
-        failure = outcomes.isolation_failure(seen["pilot"], pilot)
+        failure = outcomes.isolation_failure(seen["pilot"], pilot, s)
         if failure is None and drive:
             failure = outcomes.interactive_failure(s, pilot, drive, seen["drive"], self.artifacts)
         elif failure is None:

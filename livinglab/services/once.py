@@ -23,7 +23,10 @@ class Once:
 
     def made(self, tx: Tx, caller: Caller) -> str | None:
         """The id of what was made when it was asked before; `Conflict` where something else was asked under this key."""
-        before = tx.idempotent(caller.organisation, self.what, self.key) if self.key else None
+        return self.made_by(tx.idempotent(caller.organisation, self.what, self.key) if self.key else None)
+
+    def made_by(self, before: tuple[str, str] | None) -> str | None:
+        """The same, of a request that is known to have been made under this key."""
         if before is None:
             return None
         if before[0] != self.asked:

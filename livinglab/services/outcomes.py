@@ -183,7 +183,7 @@ def under(outputs: Mapping[str, str], prefix: str) -> dict[str, str]:
 # --- whose failure ----------------------------------------------------------------------------------------------------
 
 
-def isolation_failure(attestation: Attestation, collected: Collected) -> Failure | None:
+def isolation_failure(attestation: Attestation, collected: Collected, s: Situation | None = None) -> Failure | None:
     """Isolation that is not proven refuses the run, unless the pilot itself washed the proof away by flooding its log.
 
     What then stands first in the log is the pilot's, an imitation of a report perhaps; the site must still have seen all hold.
@@ -191,7 +191,7 @@ def isolation_failure(attestation: Attestation, collected: Collected) -> Failure
     if attestation.holds:
         return None
     if attestation.report is None and collected.limit == "log_bytes" and all(f.holds for f in collected.site_view):
-        return _limit_failure(collected, "log_bytes")
+        return _limit_failure(collected, "log_bytes", s)
     return Failure(cause=Cause.POLICY, code="isolation-not-proven", sentence=f"Isolation was not proven: {'; '.join(attestation.reasons)}.")
 
 

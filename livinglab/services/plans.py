@@ -218,7 +218,11 @@ def _side(caller: Caller, plan: Plan) -> Role:
 
 def visible_plan(tx: Tx, caller: Caller, id_: str) -> Plan:
     """The plan, if it exists for this caller; `NotFound` otherwise, whichever it was."""
-    plan = tx.plan(id_)
+    return visible(caller, tx.plan(id_), id_)
+
+
+def visible(caller: Caller, plan: Plan | None, id_: str) -> Plan:
+    """The same, of one that was looked for."""
     if plan is None or not sees(caller, plan.body.participant, plan.body.sandbox):
         msg = f"there is no plan {id_!r}."
         raise NotFound(msg)

@@ -27,7 +27,7 @@ from livinglab.services.admission import Terms, read_terms, why_not_under
 from livinglab.services.applications import overseen, sees
 from livinglab.services.ids import new_id
 from livinglab.services.once import Once
-from livinglab.services.plans import plan_subject, visible_plan
+from livinglab.services.plans import plan_subject, visible
 from livinglab.services.queueing import waiting_of
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.sandboxes import parse
@@ -77,19 +77,20 @@ class Runs:
         request = parse(RunRequest, document, "run")
         once = Once("runs", idempotency_key, digest_of(request))
         with self.store.transaction() as tx:
-            if made := once.made(tx, caller):
+            asked = tx.asked(caller.organisation, once.what, idempotency_key, request.plan, request.site)
+            if made := once.made_by(asked.before):
                 return visible_run(tx, caller, made)
-            plan = visible_plan(tx, caller, request.plan)
+            plan, standing = visible(caller, asked.plan, request.plan), asked.standing
             caller.need(plan.body.sandbox, Role.PARTICIPANT, Role.AUTHORITY)
-            now, terms, spent = self.clock.now(), self._terms_of(tx, plan), tx.spent(plan.id)
-            reasons = why_not_under(terms, spent, tx, plan, request.site, now.date())
+            now, terms = self.clock.now(), self._terms_of(tx, plan)
+            reasons = why_not_under(terms, standing, tx, plan, request.site, now.date())
             run: Run | None = None
             if reasons or terms is None:
                 self.recorder.transition(tx, plan_subject(plan), "run-refused", {"by": caller.organisation, "reasons": list(reasons)})
             else:
                 run = self._queue(tx, Run(
                     id=new_id("run", now), plan=plan.id, plan_digest=plan.digest, pilot=plan.body.pilot, organisation=plan.body.participant,
-                    sandbox=plan.body.sandbox, site=request.site, ordinal=spent.runs + 1, created_at=now, trace=trace,
+                    sandbox=plan.body.sandbox, site=request.site, ordinal=standing.spent.runs + 1, created_at=now, trace=trace,
                     longest_seconds=longest_seconds(terms.pilot.manifest, terms.release.spec)))  # fmt: skip
                 once.remember(tx, caller, run.id)
         if run is None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import filecmp
+import glob
 import os
 import re
 import shutil
@@ -115,7 +116,8 @@ class Staging:
 
     def recorded(self) -> set[JobKey]:
         """Every job that has a record."""
-        paths = (p for p in self.root.glob("*/*.json") if p.stem in ROLES)
+        found = glob.iglob("*/*.json", root_dir=self.root)  # noqa: PTH207 - passes over what others remove meanwhile; `Path.glob` raises
+        paths = (path for path in map(Path, found) if path.stem in ROLES)
         return {JobKey(attempt=path.parent.name, role=path.stem) for path in paths}  # type: ignore[arg-type]
 
     def _read(self, key: JobKey, kind: str) -> bytes | None:

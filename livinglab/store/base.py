@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 
-from livinglab.domain.errors import Conflict
+from livinglab.store.later import Write, Written, send
+from livinglab.store.refusals import changed, conflict
 from livinglab.store.tables import metadata
 
 M = TypeVar("M", bound=BaseModel)
@@ -17,22 +18,6 @@ M = TypeVar("M", bound=BaseModel)
 
 MOST = 2**62
 """What a number that came from outside is cut to: every database still compares it, and no id or offset comes near."""
-
-
-def first_line(error: BaseException) -> str:
-    """What a database said, without its context."""
-    lines = str(getattr(error, "orig", None) or error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def conflict(error: IntegrityError) -> Conflict:
-    """A constraint's refusal, as a person may read it."""
-    return Conflict(f"the database refused it: {first_line(error)}.")
-
-
-def changed(what: str) -> Conflict:
-    """It is no longer as it was read."""
-    return Conflict(f"{what} changed in the meantime.")
 
 
 def seconds(at: datetime | None) -> float | None:
@@ -57,10 +42,38 @@ def _by(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> sa.Select
 
 
 class Tables:
-    """A connection within a transaction."""
+    """A connection within a transaction. Whatever was put off is written before anything else is asked."""
 
     def __init__(self, connection: sa.Connection) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._later: list[Written] = []
+        self.heads: dict[str, tuple[int, str] | None] = {}
+        """Of the chains that were looked at: nobody else writes meanwhile, or what others write is not seen."""
+
+    @property
+    def connection(self) -> sa.Connection:
+        """For whoever waits for an answer."""
+        self.flush()
+        return self._connection
+
+    def flush(self) -> None:
+        """Write what was put off."""
+        if later := self._later:
+            self._later = []
+            send(self._connection, later)
+
+    def insert_later(self, table: sa.Table, **values: Any) -> None:
+        """A new row: before anything else is asked, and at the latest before the commit."""
+        self._put_off(Written(Write(table.name, tuple(values)), tuple(values.values())))
+
+    def change_later(self, table: sa.Table, key: dict[str, Any], refusal: str, **values: Any) -> None:
+        """Other values for the row that has a key; where there is none, a `Conflict` that says `refusal`."""
+        self._put_off(Written(Write(table.name, tuple(values), tuple(key)), tuple(values.values()), tuple(key.values()), refusal))
+
+    def _put_off(self, written: Written) -> None:
+        if any(other.write.table == written.write.table for other in self._later):
+            self.flush()  # a statement changes no row twice, and has no order of its own
+        self._later.append(written)
 
     def insert(self, table: sa.Table, **values: Any) -> None:
         """A new row; `Conflict` where a constraint refuses it."""

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from livinglab.domain.errors import Conflict
-from livinglab.domain.pilot import Pilot, PilotState
+from livinglab.domain.pilot import Pilot
 from livinglab.domain.plan import Plan
 from livinglab.domain.sandbox import Release
 from livinglab.store import tables as t
@@ -54,10 +54,6 @@ class ContentTables(Tables):
 
     def pilot(self, id_: str) -> Pilot | None:
         return self.one(Pilot, t.pilots, id=id_)
-
-    def pilot_state(self, id_: str) -> PilotState | None:
-        state = self.scalar(t.pilots.c.state, id=id_)
-        return PilotState(state) if state else None
 
     def update_pilot(self, pilot: Pilot, before: Pilot) -> None:
         as_it_was = [t.pilots.c.id == pilot.id, t.pilots.c.state == before.state]

@@ -7,25 +7,25 @@ from livinglab.domain.errors import Conflict
 from livinglab.store import tables as t
 from livinglab.store.base import Tables, moment, seconds
 
-_NEXT = t.chains.update().where(t.chains.c.chain == sa.bindparam("of"), t.chains.c.sequence == sa.bindparam("before")).values(
-    sequence=sa.bindparam("sequence"), head=sa.bindparam("head"))  # fmt: skip
-
 
 class LedgerTables(Tables):
     """See the port."""
 
     def ledger_head(self, chain: str) -> tuple[int, str] | None:
-        row = self.row(t.chains, ("sequence", "head"), chain=chain)
-        return (row.sequence, row.head) if row else None
+        if chain not in self.heads:
+            row = self.row(t.chains, ("sequence", "head"), chain=chain)
+            self.heads[chain] = (row.sequence, row.head) if row else None
+        return self.heads[chain]
 
     def append_ledger(self, row: LedgerRow) -> None:
         new = {"sequence": row.sequence, "head": row.digest}
         if row.sequence == 0:
-            self.insert(t.chains, chain=row.chain, **new)
-        elif self.connection.execute(_NEXT, {"of": row.chain, "before": row.sequence - 1, **new}).rowcount != 1:
-            msg = f"entry {row.sequence} is not the next one of chain {row.chain}."
-            raise Conflict(msg)
-        self.insert(t.ledger, chain=row.chain, sequence=row.sequence, digest=row.digest, entry=row.entry, body=row.body)
+            self.insert_later(t.chains, chain=row.chain, **new)
+        else:
+            refusal = f"entry {row.sequence} is not the next one of chain {row.chain}."
+            self.change_later(t.chains, {"chain": row.chain, "sequence": row.sequence - 1}, refusal, **new)
+        self.insert_later(t.ledger, chain=row.chain, sequence=row.sequence, digest=row.digest, entry=row.entry, body=row.body)
+        self.heads[row.chain] = (row.sequence, row.digest)
 
     def ledger(self, chain: str) -> tuple[LedgerRow, ...]:
         rows = self.connection.execute(sa.select(t.ledger).where(t.ledger.c.chain == chain).order_by(t.ledger.c.sequence))

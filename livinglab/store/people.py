@@ -84,4 +84,4 @@ class PeopleTables(Tables):
         return (row.request, row.made) if row else None
 
     def remember(self, organisation: str, what: str, key: str, request: str, made: str) -> None:
-        self.insert(t.idempotency, organisation=organisation, what=what, key=key, request=request, made=made)
+        self.insert_later(t.idempotency, organisation=organisation, what=what, key=key, request=request, made=made)

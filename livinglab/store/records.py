@@ -14,12 +14,9 @@ from livinglab.store.base import MOST, Tables, seconds, seen_by
 class RecordTables(Tables):
     """See the port."""
 
-    def emit(self, event: Event) -> int:
-        result = self.connection.execute(t.events.insert(), {
-            "kind": event.kind, "organisation": event.organisation, "sandbox": event.sandbox, "run": event.run,
-            "doc": event.model_dump_json(exclude={"id"})})  # fmt: skip
-        assert result.inserted_primary_key is not None  # noqa: S101 - a single row was inserted
-        return int(result.inserted_primary_key[0])
+    def emit(self, event: Event) -> None:
+        self.insert_later(t.events, kind=event.kind, organisation=event.organisation, sandbox=event.sandbox, run=event.run,
+                          doc=event.model_dump_json(exclude={"id"}))  # fmt: skip
 
     def events(self, after: int, limit: int, *, run: str | None = None, organisation: str | None = None,
                sandboxes: Collection[str] | None = None) -> tuple[Event, ...]:  # fmt: skip

@@ -8,7 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from livinglab.domain.errors import Conflict, StaleEpoch
+from livinglab.domain.pilot import PilotState
+from livinglab.domain.plan import Plan
 from livinglab.domain.run import Attempt, JournalEntry, Run, RunCount, RunState, Spent, Step
+from livinglab.domain.site import SiteRecord
+from livinglab.domain.standing import Asked, Standing
 from livinglab.store import tables as t
 from livinglab.store.base import moment, seconds, seen_by
 from livinglab.store.content import page
@@ -17,21 +21,52 @@ from livinglab.store.sites import SiteTables
 _FINAL = tuple(state for state in RunState if state.final)
 _TURN = (t.runs.c.priority.desc(), t.runs.c.created_at, t.runs.c.id)
 _GOING = t.runs.c.state.not_in(_FINAL)
-_SPENT = sa.select(
+_COSTS = (
     sa.func.count().label("runs"), sa.func.count().filter(t.runs.c.counts).label("counted"), sa.func.count().filter(_GOING).label("under_way"),
     sa.func.count().filter(t.runs.c.counts | _GOING).label("at_stake"), sa.func.coalesce(sa.func.sum(t.runs.c.core_seconds), 0).label("core_seconds"),
-).where(t.runs.c.plan == sa.bindparam("plan"), t.runs.c.id != sa.bindparam("without"))  # fmt: skip
+)  # fmt: skip
+_OF_PLAN = (t.runs.c.plan == sa.bindparam("plan"), t.runs.c.id != sa.bindparam("without"))
+_SPENT = sa.select(*_COSTS).where(*_OF_PLAN)
+_SITE = sa.select(t.sites.c.doc).where(t.sites.c.name == sa.bindparam("site")).scalar_subquery().label("site")
+_STANDING = sa.select(
+    *_COSTS, sa.select(t.pilots.c.state).where(t.pilots.c.id == sa.bindparam("pilot")).scalar_subquery().label("pilot"), _SITE,
+).where(*_OF_PLAN)  # fmt: skip
+
+
+def _asked() -> sa.Select[Any]:
+    """Of a plan under which a run is asked for under a key: everything that decides."""
+    newest = sa.select(t.plans.c.doc, t.plans.c.pilot).where(t.plans.c.id == sa.bindparam("plan")).order_by(t.plans.c.version.desc()).limit(1)
+    known = sa.select(t.idempotency.c.request, t.idempotency.c.made).where(
+        *(t.idempotency.c[name] == sa.bindparam(name) for name in ("organisation", "what", "key")))  # fmt: skip
+    head = sa.select(t.chains.c.sequence, t.chains.c.head).where(t.chains.c.chain == sa.bindparam("plan"))
+    plan, before, chain = newest.subquery("newest"), known.subquery("known"), head.subquery("chain")
+    pilot = sa.select(t.pilots.c.state).where(t.pilots.c.id == plan.c.pilot).scalar_subquery().label("pilot")
+    costs = sa.select(*_COSTS).where(t.runs.c.plan == sa.bindparam("plan")).subquery("costs")
+    joined = costs.outerjoin(plan, sa.true()).outerjoin(before, sa.true()).outerjoin(chain, sa.true())
+    return sa.select(*costs.c, plan.c.doc, pilot, _SITE, before.c.request, before.c.made, chain.c.sequence, chain.c.head).select_from(joined)
+
+
+_ASKED = _asked()
 _ATTEMPT = sa.select(t.attempts.c.doc, t.attempts.c.lease_until)
 _RENEWED_AT_ONCE = 500  # so that a statement has fewer parameters than any database allows
 _STEPS = {step: index for index, step in enumerate(Step)}
+
+
+def _spent(row: Any) -> Spent:
+    return Spent(runs=row.runs, counted=row.counted, under_way=row.under_way, at_stake=row.at_stake, core_seconds=row.core_seconds)
+
+
+def _standing(row: Any) -> Standing:
+    site = SiteRecord.model_validate_json(row.site) if row.site is not None else None
+    return Standing(spent=_spent(row), pilot=PilotState(row.pilot) if row.pilot else None, site=site)
 
 
 class RunTables(SiteTables):
     """See the port."""
 
     def add_run(self, run: Run, attempt: Attempt) -> None:
-        self.insert(t.runs, id=run.id, plan=run.plan, ordinal=run.ordinal, pilot=run.pilot, organisation=run.organisation, sandbox=run.sandbox,
-                    site=run.site, created_at=seconds(run.created_at), **_run_columns(run))  # fmt: skip
+        self.insert_later(t.runs, id=run.id, plan=run.plan, ordinal=run.ordinal, pilot=run.pilot, organisation=run.organisation, sandbox=run.sandbox,
+                          site=run.site, created_at=seconds(run.created_at), **_run_columns(run))  # fmt: skip
         self._insert_attempt(attempt, run.site)
 
     def run(self, id_: str) -> Run | None:
@@ -51,8 +86,18 @@ class RunTables(SiteTables):
         return self.many(Run, sa.select(t.runs.c.doc).where(t.runs.c.plan == plan).order_by(t.runs.c.ordinal))
 
     def spent(self, plan: str, without: str | None = None) -> Spent:
-        row = self.connection.execute(_SPENT, {"plan": plan, "without": without or ""}).one()
-        return Spent(runs=row.runs, counted=row.counted, under_way=row.under_way, at_stake=row.at_stake, core_seconds=row.core_seconds)
+        return _spent(self.connection.execute(_SPENT, {"plan": plan, "without": without or ""}).one())
+
+    def standing(self, plan: str, pilot: str, site: str, without: str | None = None) -> Standing:
+        row = self.connection.execute(_STANDING, {"plan": plan, "pilot": pilot, "site": site, "without": without or ""}).one()
+        return _standing(row)
+
+    def asked(self, organisation: str, what: str, key: str, plan: str, site: str) -> Asked:
+        asked = {"organisation": organisation, "what": what, "key": key, "plan": plan, "site": site}
+        row = self.connection.execute(_ASKED, asked).one()
+        self.heads[plan] = (row.sequence, row.head) if row.head is not None else None
+        before = (row.request, row.made) if row.request is not None else None
+        return Asked(before=before, plan=Plan.model_validate_json(row.doc) if row.doc is not None else None, standing=_standing(row))
 
     def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:
         where = (t.runs.c.organisation == organisation, t.runs.c.sandbox == sandbox, t.runs.c.created_at < seconds(created_at))
@@ -78,8 +123,8 @@ class RunTables(SiteTables):
         self._insert_attempt(attempt, self.scalar(t.runs.c.site, id=attempt.run))
 
     def _insert_attempt(self, attempt: Attempt, site: str) -> None:
-        self.insert(t.attempts, id=attempt.id, run=attempt.run, number=attempt.number, site=site, created_at=seconds(attempt.created_at),
-                    **_attempt_columns(attempt))  # fmt: skip
+        self.insert_later(t.attempts, id=attempt.id, run=attempt.run, number=attempt.number, site=site, created_at=seconds(attempt.created_at),
+                          **_attempt_columns(attempt))  # fmt: skip
 
     def attempt(self, id_: str) -> Attempt | None:
         return next(iter(self._attempts(_ATTEMPT.where(t.attempts.c.id == id_))), None)

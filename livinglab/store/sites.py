@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from livinglab.domain.run import RunState
 from livinglab.domain.site import SiteRecord
 from livinglab.store import tables as t
-from livinglab.store.base import Tables, changed
+from livinglab.store.base import Tables
+from livinglab.store.refusals import changed
 
 
 class SiteTables(Tables):

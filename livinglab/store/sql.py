@@ -16,8 +16,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalErr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from livinglab.domain.errors import Invalid, Unreachable
-from livinglab.store.base import conflict, first_line
 from livinglab.store.migrate import upgrade
+from livinglab.store.refusals import conflict, first_line
 from livinglab.store.tx import SqlTx
 
 PATIENCE = 30.0
@@ -45,7 +45,7 @@ def open_store(url: str, *, migrate: bool = True, patience: float = PATIENCE) ->
         sa.event.listen(engine, "begin", _begin_sqlite)
     else:
         # Under the writers' lock each statement must see what was committed before it, whatever the server's default is.
-        engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=30, pool_timeout=patience,
+        engine = sa.create_engine(parsed, pool_size=10, max_overflow=30, pool_timeout=patience,
                                   isolation_level="READ COMMITTED", connect_args=_postgres_arguments(parsed, patience))  # fmt: skip
         sa.event.listen(engine, "begin", _begin_postgres)
     store = SqlStore(engine, patience)
@@ -136,10 +136,30 @@ class SqlStore:
     @contextmanager
     def transaction(self, *, read_only: bool = False) -> Iterator[SqlTx]:
         """See the port."""
-        with self.translated(), nullcontext() if read_only else self._turn, self.engine.connect() as connection:
-            connection.execution_options(read_only=read_only)
-            with connection.begin():
-                yield SqlTx(connection)
+        with self.translated(), nullcontext() if read_only else self._turn, self._begun(read_only=read_only) as connection:
+            tx = SqlTx(connection)
+            yield tx
+            tx.flush()
+
+    @contextmanager
+    def _begun(self, *, read_only: bool) -> Iterator[sa.Connection]:
+        """A connection in a transaction. One that died in the pool is found out by its first statement, with nothing lost: another begins."""
+        try:
+            connection, transaction = self._begin(read_only=read_only)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            connection, transaction = self._begin(read_only=read_only)
+        with connection, transaction:
+            yield connection
+
+    def _begin(self, *, read_only: bool) -> tuple[sa.Connection, sa.RootTransaction]:
+        connection = self.engine.connect().execution_options(read_only=read_only)
+        try:
+            return connection, connection.begin()
+        except BaseException:
+            connection.close()
+            raise
 
     @contextmanager
     def translated(self) -> Iterator[None]:

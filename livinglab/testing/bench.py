@@ -116,7 +116,7 @@ def push(bench: Bench, attempt: str, data: bytes) -> None:
     bench.site.push(attempt, "inputs", {"a.txt": source})
 
 
-def until(site: Site, key: JobKey, wanted: Callable[[Observation], bool], tries: int = 60) -> Observation:
+def until(site: Site, key: JobKey, wanted: Callable[[Observation], bool], tries: int = 240) -> Observation:
     """Observe and wait until what is seen is as wanted."""
     for _ in range(tries):
         seen = site.observe([key])[key]

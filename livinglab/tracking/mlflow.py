@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from livinglab.domain.access import Document
 from livinglab.domain.criteria import CriteriaSet, Direction, Range, Severity
 from livinglab.domain.errors import Invalid, Unreachable
+from livinglab.domain.marks import MLFLOW_SANDBOX
 from livinglab.domain.situation import Situation, usage_of
 from livinglab.domain.verdict import Measurement, MeasurementFile, SetVerdict
 from livinglab.ports import Artifacts
@@ -61,7 +62,7 @@ class MlflowTracker:
         if experiment is None:
             title = f"{s.release.spec.title}: {s.pilot.manifest.title}"
             identity = client.create_experiment(
-                s.plan.id, tags={"livinglab.pilot": s.pilot.id, "livinglab.sandbox": s.run.sandbox, "mlflow.note.content": title}
+                s.plan.id, tags={"livinglab.pilot": s.pilot.id, MLFLOW_SANDBOX: s.run.sandbox, "mlflow.note.content": title}
             )
         else:
             identity = experiment.experiment_id

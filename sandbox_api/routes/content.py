@@ -23,7 +23,7 @@ def _sandbox(release: Release, authority: str) -> SandboxView:
 
 
 @router.post("/sandboxes", status_code=201, tags=["sandboxes"], responses=examples.answers(examples.SANDBOX, 201))
-def register_sandbox(lab: TheLab, caller: TheCaller, release: Annotated[dict[str, Any], Body(examples=[examples.RELEASE])]) -> SandboxView:
+def register_sandbox(lab: TheLab, caller: TheCaller, release: dict[str, Any]) -> SandboxView:
     """Register a release of a sandbox: specification, harness image, data and commitment. For its authority."""
     return _sandbox(lab.sandboxes.register(caller, release), caller.organisation)
 
@@ -41,7 +41,7 @@ def get_sandbox(lab: TheLab, _caller: TheCaller, sandbox: str) -> SandboxView:
 
 
 @router.post("/images", status_code=201, tags=["images"], responses=examples.answers(examples.IMAGE, 201), openapi_extra=examples.takes(
-    "application/x-tar", {"type": "string", "format": "binary"}, "the bytes that `docker save IMAGE` writes"))  # fmt: skip
+    "application/x-tar", examples.BYTES, "the bytes that `docker save IMAGE` writes"))  # fmt: skip
 async def upload_image(lab: TheLab, caller: TheCaller, request: Request) -> ImageView:
     """Upload an image as an archive (`docker save`), streamed; the answer has the digest by which it is known from then on."""
     image = await run_sync(lambda: lab.images.upload(caller, chunks_of(request)))
@@ -54,7 +54,8 @@ def _key(key: PublicKey) -> KeyView:
 
 @router.put("/keys", tags=["keys"], responses=examples.answers(examples.KEY))
 def register_key(lab: TheLab, caller: TheCaller,
-                 pem: Annotated[str, Body(media_type="application/x-pem-file", max_length=4_000, examples=[examples.PEM])]) -> KeyView:  # fmt: skip
+                 pem: Annotated[str, Body(media_type="application/x-pem-file", max_length=4_000, examples=[examples.PEM],
+                                          json_schema_extra={"format": "binary"})]) -> KeyView:  # fmt: skip
     """Register this organisation's public key (Ed25519, PEM). Its private half never leaves the organisation."""
     return _key(lab.access.register_key(caller, pem))
 

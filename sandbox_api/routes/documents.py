@@ -28,7 +28,7 @@ def list_pilot_documents(lab: TheLab, caller: TheCaller, pilot: str) -> list[Req
     return [RequiredDocumentView.of(demanded, document) for demanded, document in lab.documents.listed(caller, pilot)]
 
 
-@router.get("/{name}", response_class=Response, responses=examples.answers_any_of(examples.CONTENTS))
+@router.get("/{name}", response_class=Response, responses=examples.answers_with(examples.BYTES, examples.CONTENTS))
 def get_pilot_document(lab: TheLab, caller: TheCaller, pilot: str, name: str) -> Response:
     """A document's bytes, as they were attached: to be saved, not shown, since nobody here vouches for what they do where they are opened."""
     document, data = lab.documents.content(caller, pilot, name)

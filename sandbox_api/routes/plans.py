@@ -42,7 +42,8 @@ def get_plan(lab: TheLab, caller: TheCaller, plan: str, response: Response, if_n
     return found
 
 
-@router.get("/{plan}/body", tags=["plans"], response_class=Response, responses=examples.answers(examples.PLAN_BODY))
+@router.get("/{plan}/body", tags=["plans"], response_class=Response, responses=examples.answers_with(
+    examples.schema_of("PlanBody"), {"application/json": examples.PLAN_BODY}))  # fmt: skip
 def get_plan_body(lab: TheLab, caller: TheCaller, plan: str) -> Response:
     """The bytes whose digest is signed."""
     return Response(lab.plans.body(caller, plan), media_type="application/json")
@@ -55,7 +56,7 @@ def get_budget(lab: TheLab, caller: TheCaller, plan: str) -> Budget:
 
 
 @router.post("/{plan}/signatures", status_code=201, tags=["plans"], responses=examples.answers(examples.PLAN, 201),
-             openapi_extra=examples.takes("application/vnd.dsse+json", {"type": "object"}, examples.ENVELOPE))  # fmt: skip
+             openapi_extra=examples.takes("application/vnd.dsse+json", examples.schema_of("Envelope"), examples.ENVELOPE))  # fmt: skip
 async def sign_plan(lab: TheLab, caller: TheCaller, plan: str, request: Request, if_match: IfMatch = None) -> Plan:
     """Hand in one side's DSSE envelope over the plan's digest (made by `livinglab sign`). Kept byte for byte."""
     from anyio.to_thread import run_sync
@@ -76,9 +77,8 @@ def get_evidence(lab: TheLab, caller: TheCaller, plan: str) -> list[EntryView]:
     return [EntryView(sequence=r.sequence, digest=r.digest, entry=r.entry.decode(), body=r.body.decode()) for r in lab.dossiers.ledger(caller, plan)]
 
 
-@router.get(
-    "/{plan}/dossier", tags=["evidence"], response_class=FileResponse, responses=examples.answers("the bytes of a zip", media_type="application/zip")
-)
+@router.get("/{plan}/dossier", tags=["evidence"], response_class=FileResponse,
+            responses=examples.answers_with(examples.BYTES, {"application/zip": "the bytes of a zip"}))  # fmt: skip
 def get_dossier(lab: TheLab, caller: TheCaller, plan: str) -> FileResponse:
     """The dossier: everything that `livinglab verify` needs, as this caller may see it."""
     with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file:

@@ -39,7 +39,8 @@ LOG_PAGE = 256 << 10
 
 @router.post("", status_code=201, responses=examples.answers(examples.RUN, 201))
 def request_run(lab: TheLab, caller: TheCaller, trace: TheTrace, *, submission: RunSubmission, response: Response,
-                idempotency_key: Annotated[str, Header(min_length=8, max_length=200, examples=["6f1c9a52-demo-1"])]) -> Run:  # fmt: skip
+                idempotency_key: Annotated[str, Header(alias="Idempotency-Key", min_length=8, max_length=200,
+                                                       examples=["6f1c9a52-demo-1"])]) -> Run:  # fmt: skip
     """Ask for a run. The same `Idempotency-Key` with the same body answers with the same run. A refusal (409) names every failed demand."""
     run = lab.runs.request(caller, submission.model_dump(), idempotency_key, trace)
     response.headers["Location"] = f"/v1/runs/{run.id}"
@@ -142,7 +143,7 @@ def list_documents(lab: TheLab, caller: TheCaller, run: str) -> list[DocumentVie
 
 
 @router.get("/{run}/documents/{name:path}", response_class=FileResponse,
-            responses=examples.answers("the document's bytes", media_type="application/octet-stream"))  # fmt: skip
+            responses=examples.answers_with(examples.BYTES, {"application/octet-stream": "the document's bytes"}))  # fmt: skip
 def get_document(lab: TheLab, caller: TheCaller, run: str, name: str) -> FileResponse:
     """A document's bytes, for those whom the specification shows them. Served as bytes to be saved, whatever a pilot wrote."""
     document, path = lab.runs.content(caller, run, name)
@@ -150,7 +151,7 @@ def get_document(lab: TheLab, caller: TheCaller, run: str, name: str) -> FileRes
     return FileResponse(path, media_type="application/octet-stream", filename=name.rpartition("/")[2], headers=headers)
 
 
-@router.get("/{run}/logs", response_class=Response, responses=examples.answers(examples.LOG, media_type="text/plain"))
+@router.get("/{run}/logs", response_class=Response, responses=examples.answers_with(examples.BYTES, {"text/plain": examples.LOG}))
 def get_log(lab: TheLab, caller: TheCaller, run: str, role: Annotated[str, Query(pattern="^(prepare|pilot|decode|measure)$")] = "pilot",
             offset: Annotated[int, Query(ge=0)] = 0) -> Response:  # fmt: skip
     """Log bytes from `offset` on; `X-Next-Offset` says where to go on. Served as plain text, whatever a pilot wrote."""
@@ -159,10 +160,11 @@ def get_log(lab: TheLab, caller: TheCaller, run: str, role: Annotated[str, Query
     return Response(data, media_type="text/plain; charset=utf-8", headers=headers)
 
 
-@router.get("/{run}/events", response_class=StreamingResponse, responses=examples.answers(examples.EVENT, media_type="text/event-stream"))
+@router.get("/{run}/events", response_class=StreamingResponse,
+            responses=examples.answers_with({"type": "string"}, {"text/event-stream": examples.EVENT}))  # fmt: skip
 def follow_events(lab: TheLab, door: TheDoor, caller: TheCaller, again: AskAgain, *, run: str, request: Request,
                   after: Annotated[int, Query(ge=0)] = 0,
-                  last_event_id: Annotated[int | None, Header(ge=0)] = None) -> StreamingResponse:  # fmt: skip
+                  last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0)] = None) -> StreamingResponse:  # fmt: skip
     """What happens, as server-sent events, from `Last-Event-ID` on, until the run's end; or until `access-ended`: the token holds no more."""
     lab.runs.get(caller, run)  # a 404 is answered before the stream begins
     door.streams.check(caller.token)

@@ -34,9 +34,9 @@ def get_upload(lab: TheLab, caller: TheCaller, upload: str, response: Response) 
 
 
 @router.patch("/{upload}", responses=examples.answers(examples.UPLOAD), openapi_extra=examples.takes(
-    "application/partial-upload", {"type": "string", "format": "binary"}, "the archive's bytes from `Upload-Offset` on"))  # fmt: skip
+    "application/partial-upload", examples.BYTES, "the archive's bytes from `Upload-Offset` on"))  # fmt: skip
 async def append_to_upload(lab: TheLab, caller: TheCaller, upload: str, request: Request, response: Response,
-                           upload_offset: Annotated[int, Header(ge=0)]) -> UploadView:  # fmt: skip
+                           upload_offset: Annotated[int, Header(alias="Upload-Offset", ge=0)]) -> UploadView:  # fmt: skip
     """Send what follows, from the byte that `Upload-Offset` names: as much as one likes. What came before a connection broke is kept."""
     return _view(*await run_sync(lambda: lab.uploads.append(caller, upload, upload_offset, chunks_of(request))), response)
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.fixtures.engine import OwnEngine
 from tests.fixtures.kubernetes import KubernetesBed
 from tests.fixtures.postgres import as_somebody_else
 from tests.fixtures.slurm import SlurmBed
+from tests.waiting import until
 
 READY_WITHIN = 240.0  # seconds
 
@@ -36,15 +36,6 @@ class Part(Protocol):
 
     def hurt(self, fault: str) -> None: ...
     def mend(self, fault: str) -> None: ...
-
-
-def until(what: Callable[[], object], why: str, seconds: float = READY_WITHIN) -> None:
-    """Wait for it."""
-    end = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{why}: not within {seconds:g} s")
-        time.sleep(0.1)
 
 
 @dataclass
@@ -67,7 +58,7 @@ class Process:
             self.running = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder,
                                             env={**os.environ, **self.more}, process_group=0)  # fmt: skip
         try:
-            until(self.ready, self.name)
+            until(self.ready, READY_WITHIN, f"{self.name} is not ready")
         except TimeoutError as error:
             error.add_note((self.folder / f"{self.name}.log").read_text(errors="replace")[-3000:])
             raise
@@ -162,7 +153,7 @@ class Controller:
 
     def mend(self, fault: str) -> None:
         if fault == "kill":
-            until(lambda: self.bed.on("ctl", "sh", "-c", "pgrep -x slurmctld || true") == "", "slurmctld is gone")
+            until(lambda: self.bed.on("ctl", "sh", "-c", "pgrep -x slurmctld || true") == "", READY_WITHIN, "slurmctld is not gone")
             self.bed.on("ctl", "machine.sh", "start", "slurmctld")
         else:
             self.bed.on("ctl", "pkill", "-CONT", "-x", "slurmctld")

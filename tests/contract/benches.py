@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from livinglab.sites.slurm.observing import NOT_OURS
 from livinglab.sites.slurm.site import SlurmSite
 from livinglab.testing.fakes import Backend, FakeClock, FakeSite
 from livinglab.testing.scripts import FAKE, PYTHON, Behaviour
+from tests.engine_book import engine_book
 from tests.labs import ROOT, pilots_archive
 
 LAUNCHER = ROOT / "infra" / "launcher" / "livinglab-launcher"
@@ -87,7 +87,7 @@ class DockerBench:
         self.profile: IsolationProfile = options.pop("profile", IsolationProfile())
         self.options = options
         self.make = make
-        self.begun = int(time.time())
+        self.book = engine_book()
         self.instance = f"test{secrets.token_hex(3)}"
         data = folder / "data"
         data.mkdir()
@@ -119,8 +119,7 @@ class DockerBench:
         """The engine's clock is the machine's: the suite's own waiting is enough."""
 
     def times_started(self, key: JobKey) -> int | None:
-        filters = {"event": "start", "container": self.name(key)}
-        return sum(1 for _ in self.site._engine.events(since=self.begun, until=int(time.time()) + 1, decode=True, filters=filters))
+        return self.book.times(self.name(key))
 
     def name(self, key: JobKey) -> str:
         return f"livinglab-{self.instance}-{key.attempt}-{key.role}"

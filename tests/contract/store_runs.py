@@ -40,6 +40,26 @@ class StoreRunsSuite(WithStore):
             assert tx.queue("slurm", 9) == ()
             assert tx.run("run-0000") == runs[0].to(RunState.RUNNING)
 
+    def test_how_it_stands_with_a_plan_is_one_question(self, store: SqlStore) -> None:
+        """As its parts are asked one by one; what is not there is None."""
+        of = r.pilot()
+        runs = [r.run(of, n) for n in range(4)]
+        over = runs[1].model_copy(update={"counts": True, "core_seconds": 12.5, "state": RunState.COMPLETED})
+        with store.transaction() as tx:
+            tx.add_pilot(of)
+            for queued in runs:
+                tx.add_run(queued, r.attempt(queued))
+            tx.update_run(over, runs[1])
+        with store.transaction(read_only=True) as tx:
+            standing = tx.standing("plan-0000", of.id, "docker", without="run-0000")
+            assert standing.spent == tx.spent("plan-0000", without="run-0000")
+            assert (standing.spent.runs, standing.spent.counted, standing.spent.under_way, standing.spent.at_stake) == (3, 1, 2, 3)
+            assert standing.spent.core_seconds == 12.5
+            assert (standing.pilot, standing.site) == (of.state, tx.site("docker"))
+            assert standing.site is not None
+            nothing = tx.standing("plan-9999", "plt-9999", "nowhere")
+            assert (nothing.spent.runs, nothing.spent.core_seconds, nothing.pilot, nothing.site) == (0, 0, None, None)
+
     def test_constraints_stand_behind_the_services(self, store: SqlStore) -> None:
         of = r.pilot()
         first = r.run(of)
@@ -262,8 +282,14 @@ class StoreRunsSuite(WithStore):
 
     def test_events_in_order_and_by_who_may_see_them(self, store: SqlStore) -> None:
         with store.transaction() as tx:
-            ids = [tx.emit(r.event("a", run="run-1", data={"n": 1.5, "deep": {"x": [1, None]}})), tx.emit(r.event("b", "rival")),
-                   tx.emit(r.event("c", "rival", "roads"))]  # fmt: skip
+            ids = []
+            for event in (
+                r.event("a", run="run-1", data={"n": 1.5, "deep": {"x": [1, None]}}),
+                r.event("b", "rival"),
+                r.event("c", "rival", "roads"),
+            ):
+                tx.emit(event)
+                ids.append(tx.last_event())
         with store.transaction(read_only=True) as tx:
             events = tx.events(0, 10)
             assert [e.id for e in events] == ids == sorted(set(ids))
@@ -276,11 +302,13 @@ class StoreRunsSuite(WithStore):
 
     def test_the_id_of_an_event_is_never_given_twice(self, store: SqlStore) -> None:
         with store.transaction() as tx:
-            first = tx.emit(r.event())
+            tx.emit(r.event())
+            first = tx.last_event()
         with store.engine.begin() as connection:  # as a person might who prunes what everybody has read
             connection.exec_driver_sql("DELETE FROM events")
         with store.transaction() as tx:
-            assert tx.emit(r.event()) > first
+            tx.emit(r.event())
+            assert tx.last_event() > first
 
     def test_cursors(self, store: SqlStore) -> None:
         with store.transaction() as tx:

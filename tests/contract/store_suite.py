@@ -1,5 +1,6 @@
 """What every database behind the `Store` port must do. A test module gives it a `store`: a fresh one, at the newest schema."""
 
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta, timezone
@@ -24,6 +25,12 @@ class Somewhere:
     store: SqlStore
 
 
+def told_and(tx: Tx, change: Callable[[Tx], None]) -> None:
+    """An event, and something else."""
+    tx.emit(r.event())
+    change(tx)
+
+
 class WithStore:
     """What the suites share."""
 
@@ -42,6 +49,7 @@ class StoreSuite(WithStore):
             tx.add_pilot(r.pilot())
             tx.emit(r.event())
             r.append(tx, "c", "x")
+            assert tx.last_event() > 0  # what was put off is written by now
             msg = "something else went wrong"
             raise ArithmeticError(msg)
 
@@ -51,6 +59,56 @@ class StoreSuite(WithStore):
             assert tx.pilot("pilot-0000") is None
             assert tx.events(0, 10) == ()
             assert tx.ledger_head("c") is None
+
+    def test_what_was_put_off_is_there_for_the_next_question_and_in_its_order(self, store: SqlStore) -> None:
+        with store.transaction() as tx:
+            for n in range(3):
+                tx.emit(r.event(data={"n": n}))
+                r.append(tx, "c", f"entry {n}")
+            assert [event.data["n"] for event in tx.events(0, 9)] == [0, 1, 2]
+            assert [row.body for row in tx.ledger("c")] == [b"entry 0", b"entry 1", b"entry 2"]
+            tx.remember("startup", "runs", "a key", "sha256:1", "run-1")
+        with store.transaction(read_only=True) as tx:
+            assert tx.idempotent("startup", "runs", "a key") == ("sha256:1", "run-1")
+            assert tx.ledger_head("c") == (2, tx.ledger("c")[-1].digest)
+
+    def test_a_refusal_of_what_was_put_off_comes_before_the_commit_and_undoes_everything(self, store: SqlStore) -> None:
+        with store.transaction() as tx:
+            tx.remember("startup", "runs", "a key", "sha256:1", "run-1")
+            row = r.append(tx, "c", "first")
+        for change, sentence in (
+            (lambda tx: tx.remember("startup", "runs", "a key", "sha256:2", "run-2"), "refused"),
+            (lambda tx: tx.append_ledger(row.model_copy(update={"sequence": 5, "digest": r.digest("x")})), "entry 5 is not the next one of chain c"),
+        ):
+            with pytest.raises(Conflict, match=sentence), store.transaction() as tx:
+                told_and(tx, change)
+        with store.transaction(read_only=True) as tx:
+            assert tx.events(0, 9) == ()
+            assert tx.idempotent("startup", "runs", "a key") == ("sha256:1", "run-1")
+            assert tx.ledger_head("c") == (0, row.digest)
+
+    def test_all_that_decides_about_a_run_that_is_asked_for_is_one_question(self, store: SqlStore) -> None:
+        """As its parts are asked one by one; what is not there is None."""
+        of = r.pilot()
+        first, second = r.plan(of), r.plan(of, version=2)
+        queued = r.run(of)
+        with store.transaction() as tx:
+            tx.add_pilot(of)
+            for plan, body in (first, second):
+                tx.add_plan(plan, body)
+            tx.add_run(queued, r.attempt(queued))
+            tx.remember("startup", "runs", "a key", "sha256:1", queued.id)
+            row = r.append(tx, "plan-0000", "first")
+        with store.transaction(read_only=True) as tx:
+            asked = tx.asked("startup", "runs", "a key", "plan-0000", "docker")
+            assert asked.before == ("sha256:1", queued.id)
+            assert asked.plan == tx.plan("plan-0000") == second[0]
+            assert asked.standing == tx.standing("plan-0000", of.id, "docker")
+            assert tx.ledger_head("plan-0000") == (0, row.digest)
+            assert tx.asked("rival", "runs", "a key", "plan-0000", "docker").before is None
+            nothing = tx.asked("startup", "runs", "another", "plan-9999", "nowhere")
+            assert (nothing.before, nothing.plan, nothing.standing) == (None, None, tx.standing("plan-9999", "plt-9999", "nowhere"))
+            assert tx.ledger_head("plan-9999") is None
 
     def test_a_reader_sees_one_moment_and_neither_waits_for_a_writer_nor_stops_one(self, store: SqlStore) -> None:
         with store.transaction(read_only=True) as reader:

@@ -1,11 +1,10 @@
-"""Pilots that misbehave, on the real engine: each ends with the right cause and a clear sentence, and nothing is lost."""
+"""Images that misbehave, and containers that are stopped or vanish, on the real engine: each with a clear sentence, and nothing is lost."""
 
 import hashlib
 import io
 import json
 import tarfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +18,7 @@ from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Run, RunState
 from livinglab.rehearsal.parties import chunks
 from tests.labs import Parties, pilots_archive
+from tests.waiting import until
 
 pytestmark = pytest.mark.docker
 
@@ -26,46 +26,6 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def parties(tmp_path_factory: pytest.TempPathFactory) -> Parties:
     return Parties.gather(tmp_path_factory.mktemp("lab"))
-
-
-def run_bad(parties: Parties, name: str, **resources: float) -> Run:
-    return parties.run("python3", "/app/bad.py", name, **resources)
-
-
-def log_of(parties: Parties, run: Run) -> str:
-    return parties.lab.runs.log(parties.authority, run.id, "pilot", 0, 1 << 20).decode()
-
-
-@pytest.mark.parametrize(("name", "resources", "code", "sentence"), [
-    ("exit_1", {}, "exit-code", "exited with code 1; 0 was expected. Its log ends: something went wrong here"),
-    ("exit_painting", {}, "exit-code", "Its log ends: �[2J�[32mPASS��"),
-    ("exit_97", {}, "exit-code", "exited with code 97"),  # the launcher's own code, after a report that held
-    ("no_such_pilot", {}, "exit-code", "KeyError"),
-    ("hang", {"wall_seconds": 2}, "out-of-time", "longer than its time limit of 2 seconds"),
-    ("memory", {"memory": 64 << 20}, "out-of-memory", "more memory than its limit of 67,108,864 bytes"),
-    ("forks", {}, "exit-code", "Resource temporarily unavailable"),
-    ("forks_on", {"wall_seconds": 3}, "out-of-time", "longer than its time limit of 3 seconds"),
-    ("too_much", {}, "output-limit", "more output than its limit of 1,048,576 bytes or 8 files"),
-    ("too_many", {}, "output-limit", "more output than its limit of 1,048,576 bytes or 8 files"),
-    ("nothing", {}, "output-missing", "wrote no /out/predictions.parquet or predictions.csv (found: nothing)"),
-    ("symlink", {}, "output-unusable", "'predictions.csv' is a symbolic link"),
-    ("sparse", {}, "output-unusable", "over their size limit"),
-    ("fifo", {}, "output-unusable", "not a plain file"),
-    ("logs", {}, "log-limit", "wrote more log than its limit of 16,384 bytes"),
-    ("imitates_launcher", {}, "log-limit", "wrote more log than its limit"),
-    ("not_parquet", {}, "output-unusable", "predictions.parquet cannot be read"),
-    ("no_column", {}, "output-unusable", "has no column risk; it has id, probability"),
-    ("endless_name", {}, "output-unusable", "has no column risk; it has id, rrr"),
-    ("network", {}, "exit-code", "exited with code 3"),
-])  # fmt: skip
-def test_a_pilots_fault_is_named(parties: Parties, name: str, resources: dict[str, float], code: str, sentence: str) -> None:
-    run = run_bad(parties, name, **resources)
-    assert run.state is RunState.FAILED
-    assert run.failure
-    assert (run.failure.cause, run.failure.code) == (Cause.PILOT, code)
-    assert sentence in run.failure.sentence
-    assert not run.counts, "nothing of the hidden data was disclosed"
-    assert sentence in parties.lab.runs.why(parties.participant, run.id).sentence
 
 
 def rewritten(source: Path, target: Path, change: Callable[[dict[str, Any]], None], *more: tarfile.TarInfo) -> Path:
@@ -112,34 +72,6 @@ def test_an_image_that_the_lab_does_not_take_changes_nothing(
     assert parties.lab.images.upload(parties.participant, chunks(good)).digest == parties.image
 
 
-@pytest.mark.parametrize("name", ["nan", "wrong_ids", "duplicates", "out_of_range"])
-def test_predictions_that_are_not_whole_fail_on_completeness_and_never_shrink_the_set(parties: Parties, name: str) -> None:
-    run = run_bad(parties, name)
-    assert (run.state, run.verdict) == (RunState.COMPLETED, "FAIL")
-    verdict, _ = parties.lab.runs.verdict(parties.authority, run.id)
-    results = {r.criterion: r for r in verdict.results}
-    assert results["completeness"].verdict == "FAIL"
-    assert results["discrimination"].verdict == "FAIL"
-    assert results["completeness"].measurement
-    assert results["completeness"].measurement.n == 400
-
-
-def test_a_constant_fails_on_discrimination(parties: Parties) -> None:
-    verdict, _ = parties.lab.runs.verdict(parties.authority, run_bad(parties, "constant").id)
-    assert {r.criterion: r.verdict for r in verdict.results}["discrimination"] == "FAIL"
-
-
-def test_a_snoop_finds_no_nonce_and_writes_nowhere(parties: Parties) -> None:
-    run = run_bad(parties, "snoop")
-    assert run.state is RunState.COMPLETED
-    log = log_of(parties, run)
-    attempt = parties.lab.runs.get(parties.authority, run.id)[1][0]
-    assert "WROTE" not in log
-    assert "--nonce" not in log
-    assert attempt.nonce not in log
-    assert "environ ['HOME', 'LANG', 'PATH', 'PYTHONDONTWRITEBYTECODE', 'PYTHONPATH']" in log
-
-
 def test_the_participant_sees_categories_and_the_authority_sees_values(parties: Parties) -> None:
     run = parties.run()
     shown, withheld = parties.lab.runs.verdict(parties.participant, run.id)
@@ -168,19 +100,15 @@ class Carried:
         assert not self.thread.is_alive()
 
 
-def until(parties: Parties, run: Run, *states: RunState, seconds: float = 30) -> Run:
-    end = time.monotonic() + seconds
-    while (now := parties.state(run)).state not in states:
-        assert time.monotonic() < end, f"{now.state} after {seconds} s"
-        time.sleep(0.05)  # between looks; the condition decides
-    return now
+def until_it_is(parties: Parties, run: Run, *states: RunState, seconds: float = 60) -> Run:
+    """The run, once it is in one of these states."""
+    until(lambda: parties.state(run).state in states, seconds, f"the run is not {' or '.join(states)}")
+    return parties.state(run)
 
 
-def started(parties: Parties, run: Run, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not any(e.kind == "pilot-started" for e in parties.lab.runs.events(parties.authority, run.id, 0)):
-        assert time.monotonic() < end
-        time.sleep(0.05)  # between looks; the condition decides
+def started(parties: Parties, run: Run) -> None:
+    """Wait for its pilot's start."""
+    until(lambda: any(e.kind == "pilot-started" for e in parties.lab.runs.events(parties.authority, run.id, 0)))
 
 
 def test_a_cancel_stops_the_container_and_the_record_says_when_it_was_seen_dead(parties: Parties) -> None:
@@ -189,7 +117,7 @@ def test_a_cancel_stops_the_container_and_the_record_says_when_it_was_seen_dead(
         started(parties, run)
         asked = parties.lab.clock.now()
         parties.lab.runs.cancel(parties.participant, run.id, "wrong model")
-        ended = until(parties, run, RunState.CANCELLED)
+        ended = until_it_is(parties, run, RunState.CANCELLED)
         attempt = parties.lab.runs.get(parties.authority, run.id)[1][0]
         assert ended.failure
         assert "wrong model" in ended.failure.sentence
@@ -204,7 +132,7 @@ def test_suspending_a_plan_stops_what_runs_under_it(parties: Parties) -> None:
     with Carried(parties):
         started(parties, run)
         parties.lab.plans.stop(parties.authority, plan.id, PlanState.SUSPENDED, "a question first")
-        ended = until(parties, run, RunState.CANCELLED)
+        ended = until_it_is(parties, run, RunState.CANCELLED)
     assert ended.failure
     assert "the plan is suspended" in ended.failure.sentence
 
@@ -218,7 +146,7 @@ def test_a_container_that_vanishes_is_the_platforms_fault_and_is_tried_again(par
         engine = docker.APIClient()
         (container,) = engine.containers(filters={"label": f"livinglab.key={run.id}.1.pilot"})
         engine.remove_container(container["Id"], force=True)
-        ended = until(parties, run, RunState.COMPLETED)
+        ended = until_it_is(parties, run, RunState.COMPLETED)
     attempts = parties.lab.runs.get(parties.authority, run.id)[1]
     assert [a.state for a in attempts] == [RunState.FAILED, RunState.COMPLETED]
     assert attempts[0].failure

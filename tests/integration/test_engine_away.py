@@ -10,7 +10,7 @@ import pytest
 from livinglab.domain.run import Cause, RunState
 from livinglab.sites.tmpfs import unmount
 from tests.fixtures.engine import OwnEngine
-from tests.integration.test_bad_pilots import Carried, started, until
+from tests.integration.test_bad_pilots import Carried, started, until_it_is
 from tests.labs import Parties
 
 pytestmark = [pytest.mark.docker, pytest.mark.dockerd]
@@ -40,7 +40,7 @@ def test_an_engine_that_ends_under_a_pilot_and_comes_back_costs_an_attempt_and_n
         time.sleep(1.5)  # long enough for the worker to look, and find nobody
         assert parties.state(run).state is RunState.RUNNING
         own_engine.start()
-        ended = until(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
+        ended = until_it_is(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
     assert causes(parties, run.id) == [(RunState.FAILED, Cause.PLATFORM), (RunState.COMPLETED, None)]
     assert (ended.verdict, ended.ordinal) == ("PASS", 1)
     assert own_engine.containers() == []
@@ -53,7 +53,7 @@ def test_an_engine_that_is_silent_for_a_while_costs_nothing(parties: Parties, ow
         own_engine.pause(signal.SIGSTOP)
         time.sleep(2.5)  # the pilot ends meanwhile
         own_engine.pause(signal.SIGCONT)
-        ended = until(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
+        ended = until_it_is(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
     assert (ended.verdict, causes(parties, run.id)) == ("PASS", [(RunState.COMPLETED, None)])
 
 
@@ -64,7 +64,7 @@ def test_a_container_that_somebody_else_kills_is_not_the_pilots_fault(parties: P
         engine = docker.APIClient(base_url=own_engine.url)
         (container,) = engine.containers(filters={"label": f"livinglab.key={run.id}.1.pilot"})
         engine.kill(container["Id"])
-        until(parties, run, RunState.COMPLETED, seconds=60)
+        until_it_is(parties, run, RunState.COMPLETED, seconds=60)
     first = parties.lab.runs.get(parties.authority, run.id)[1][0]
     assert first.failure
     assert (first.failure.cause, "killed from outside" in first.failure.sentence) == (Cause.PLATFORM, True)

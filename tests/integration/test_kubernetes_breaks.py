@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.benches import python_image
-from tests.fixtures.kubernetes import KubernetesBed, Namespace, new_namespace, until
+from tests.fixtures.kubernetes import KubernetesBed, Namespace, new_namespace
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 

@@ -9,7 +9,8 @@ from livinglab.domain.errors import LivingLabError, PlatformFault
 from livinglab.sites.kubernetes.api import Api
 from livinglab.sites.kubernetes.config import KubernetesSettings
 from livinglab.sites.kubernetes.execute import PodShell
-from tests.fixtures.kubernetes import KubernetesBed, until
+from tests.fixtures.kubernetes import KubernetesBed
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from livinglab.domain.run import Cause, JobKey, RunState
 from livinglab.sites.kubernetes.config import KubernetesSettings
 from livinglab.sites.kubernetes.manifests import COLLECTOR
 from livinglab.sites.staging import ROLES
-from tests.fixtures.cluster import ACCEPTED, changed
+from tests.fixtures.cluster import ACCEPTED, changed, gather_kubernetes
 from tests.labs import ROOT, TINY, Parties, assert_a_kill_changes_nothing, manifest, pilots_archive
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker]  # the images are built by an engine
@@ -20,18 +20,10 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.docker]  # the images are buil
 TURNS = ROOT / "tests" / "sandboxes" / "turns"
 
 
-def gather(home: Path, settings: KubernetesSettings, sandbox: Path, harness: Path | None = None) -> Parties:
-    parties = Parties.gather(home, sandbox=sandbox, harness=harness)
-    offer = {"memory": 1 << 30, "cpus": 2, "wall_seconds": 600}
-    parties.lab.sites.add("cluster", {"kind": "kubernetes", "settings": settings.model_dump(mode="json"), "offer": offer}, "operator")
-    parties.site = "cluster"
-    return parties
-
-
 @pytest.fixture(scope="module")
 def parties(tmp_path_factory: pytest.TempPathFactory, kubernetes_lab: KubernetesSettings) -> Parties:
     folder = tmp_path_factory.mktemp("cluster")
-    return gather(folder / "lab", kubernetes_lab, changed(TINY, folder, isolation={"witnesses": ACCEPTED}))
+    return gather_kubernetes(folder / "lab", kubernetes_lab, changed(TINY, folder, isolation={"witnesses": ACCEPTED}))
 
 
 def test_a_batch_pilot_runs_to_its_dossier(parties: Parties, tmp_path: Path) -> None:
@@ -58,7 +50,7 @@ def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Par
     """As on an engine, at the places where the cluster knows more than the database; what was started, its nodes have told."""
     site: Any = parties.supervisor().engine.site
 
-    def starts(attempt: str, _since: float) -> Counter[str]:
+    def starts(attempt: str) -> Counter[str]:
         names = {site.layout.job(key): str(key) for key in (JobKey(attempt=attempt, role=role) for role in ROLES)}
         told = site._api.get(f"/api/v1/namespaces/{site.settings.namespace}/events", fieldSelector="reason=Started", limit=5_000)["items"]
         about = [event["involvedObject"] for event in told if event["involvedObject"].get("fieldPath") != f"spec.containers{{{COLLECTOR}}}"]
@@ -71,7 +63,7 @@ def test_an_interactive_pilot_and_its_driver_are_one_pod(kubernetes_lab: Kuberne
     harness = yaml.safe_load((TURNS / "sandbox.yaml").read_text())["harness"]
     harness["resources"]["cpus"] = 0.5  # with the lab's own container, a pair of whole cores is more than a node of two has
     sandbox = changed(TURNS, tmp_path, isolation={"witnesses": ACCEPTED}, harness=harness)
-    parties = gather(tmp_path / "lab", kubernetes_lab, sandbox, harness=pilots_archive())
+    parties = gather_kubernetes(tmp_path / "lab", kubernetes_lab, sandbox, harness=pilots_archive())
     plan = parties.plan_for(manifest("python3", "/app/turns.py", "honest") | {"sandbox": "turns", "task": "doubling"})
     run = parties.request(plan)
     parties.carry_all()

@@ -28,7 +28,7 @@ def test_prefect_starts_and_keeps_a_flow_run(prefect_server: str) -> None:
     assert kept.state.is_completed()
     settings = httpx.get(f"{prefect_server}/admin/settings", trust_env=False, timeout=30).raise_for_status().json()
     assert settings["server"]["analytics_enabled"] is False
-    pages = httpx.get(f"{prefect_server.removesuffix('/api')}/ui-settings", trust_env=False, timeout=30).raise_for_status().json()
+    pages = httpx.get(f"{prefect_server.removesuffix('/api')}/prefect/ui-settings", trust_env=False, timeout=30).raise_for_status().json()
     assert pages["api_url"] == prefect_server, "the pages ask this server, not the one on the usual port"
     assert settings["server"]["services"]["task_run_recorder"] == {"enabled": True, "read_batch_size": 100, "batch_size": 100, "flush_interval": 1.0}
 

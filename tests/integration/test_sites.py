@@ -1,8 +1,7 @@
 """A site that is taken out of service and back, on the real engine: what runs goes on, and what waits goes on waiting."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from livinglab.bootstrap import open_supervisor
 from livinglab.dispatch.inline import carry_inline
 from livinglab.domain.run import RunState
 from tests.labs import Parties
+from tests.waiting import until
 
 pytestmark = pytest.mark.docker
 
@@ -28,23 +28,16 @@ def parties(tmp_path: Path) -> Iterator[Parties]:
     assert not thread.is_alive()
 
 
-def until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)  # between looks; the condition decides
-
-
 def test_what_runs_at_a_draining_site_ends_and_what_is_queued_waits_until_it_is_open_again(parties: Parties, tmp_path: Path) -> None:
     lab, plan = parties.lab, parties.plan("python3", "/app/tiny.py", "2")
     first = parties.request(plan)
-    until(lambda: any(event.kind == "pilot-started" for event in lab.runs.events(parties.authority, first.id, 0)))
+    until(lambda: any(event.kind == "pilot-started" for event in lab.runs.events(parties.authority, first.id, 0)), seconds=120)
     lab.sites.drain("docker", "ops", "a new kernel")
     second = parties.request(plan)
     lab.runs.prioritise(parties.authority, second.id, 100)
     lab.runs.hold(parties.participant, second.id, "not yet")
     lab.runs.let_go(parties.participant, second.id)
-    until(lambda: parties.state(first).state.final)
+    until(lambda: parties.state(first).state.final, seconds=120)
     assert (parties.state(first).state, parties.state(first).verdict) == (RunState.COMPLETED, "PASS")
     waits = parties.state(second)
     assert waits.state is RunState.QUEUED, "the worker had a place free all the while"
@@ -54,7 +47,7 @@ def test_what_runs_at_a_draining_site_ends_and_what_is_queued_waits_until_it_is_
     found = lab.sites.status("docker")
     assert (found.queued, found.held, found.running) == (1, 0, 0)
     lab.sites.resume("docker", "ops")
-    until(lambda: parties.state(second).state.final)
+    until(lambda: parties.state(second).state.final, seconds=120)
     assert (parties.state(second).state, parties.state(second).verdict) == (RunState.COMPLETED, "PASS")
     used = lab.runs.usage(parties.authority, first.id)[f"{first.id}.1"]
     assert set(used) == {"pilot", "decode", "measure"}

@@ -1,6 +1,5 @@
 """Jobs that several threads submit at a time: they travel together, are one job array, and each is still a job of its own."""
 
-import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from livinglab.testing.bench import OUT, collected, ended, key_of, push, spec_of
 from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed, busy
 from tests.hostile import spec_for
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -93,10 +93,7 @@ def together(site: SlurmSite, these: Collection[JobSpec]) -> list[Handle | Excep
     with ThreadPoolExecutor(len(these)) as pool:
         with busy(submissions):
             answers = [pool.submit(submit, spec) for spec in these]
-            end = time.monotonic() + 60
-            while len(submissions._waiting) < len(these) and not all(a.done() for a in answers):
-                assert time.monotonic() < end
-                time.sleep(0.01)
+            until(lambda: len(submissions._waiting) >= len(these) or all(a.done() for a in answers), pause=0.01)
         return [answer.result() for answer in answers]
 
 
@@ -263,17 +260,11 @@ def test_one_that_has_ended_meanwhile_keeps_no_other_from_being_cancelled(slurm_
     def state(job: str) -> str:
         return slurm_bed.on("login", "squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T", user="lab").strip()
 
-    def until_ended(job: str) -> None:
-        end = time.monotonic() + 30
-        while state(job) != "CANCELLED":
-            assert time.monotonic() < end, state(job)
-            time.sleep(0.1)
-
     submit = "cd / && sbatch --parsable --wrap 'sleep 600' --output=/dev/null --partition=lab"
     first, second = (slurm_bed.on("login", "bash", "-c", submit, user="lab").strip() for _ in range(2))
     control = CommandControl(slurm_bed.local(), SETTINGS)
     control.cancel([first])
-    until_ended(first)
+    until(lambda: state(first) == "CANCELLED")
     control.cancel([first])
     control.cancel([first, second])
-    until_ended(second)
+    until(lambda: state(second) == "CANCELLED")

@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from livinglab.testing.bench import begin, collected, ended, key_of, push, spec_
 from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
 from tests.hostile import spec_for
+from tests.waiting import until as eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -48,8 +49,8 @@ def see(bench: SlurmBench) -> Observation:
 
 
 def runs(bench: SlurmBench) -> Line:
-    """The job's line, once its container is seen at work."""
-    until(bench.site, KEY, lambda _: bench.site.logs(KEY, 0, 10) == b"here\n")
+    """The job's line, once its container is seen at work, and the last look at the queue is not of before that."""
+    until(bench.site, KEY, lambda seen: seen.seen is Seen.RUNNING and bench.site.logs(KEY, 0, 10) == b"here\n")
     return line_of(bench)
 
 
@@ -57,13 +58,6 @@ def line_of(bench: SlurmBench) -> Line:
     lines = [line for line in bench.site._control.queue() if line.name == bench.site.layout.job(KEY)]
     assert len(lines) == 1, lines
     return lines[0]
-
-
-def eventually(what: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.1)
 
 
 def node_of(line: Line) -> str:
@@ -299,6 +293,7 @@ def test_a_job_that_an_operator_puts_back_after_its_end_is_not_made_again(bench:
     fragile_bed.on("ctl", "scontrol", "requeue", line_of(bench).id)
     eventually(lambda: line_of(bench).restarts == 1)
     begins_at_once(fragile_bed, line_of(bench))
+    eventually(lambda: line_of(bench).state in ("COMPLETED", "FAILED"))
     eventually(lambda: see(bench).seen is Seen.EXITED)
     assert see(bench).started_at == first.started_at
     assert [f.path for f in collected(bench, KEY).outputs] == ["a.txt"]

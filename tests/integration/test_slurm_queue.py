@@ -17,6 +17,7 @@ from livinglab.ports import Seen
 from livinglab.sites.shell import local_shell
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.testing.bench import begin, collected, ended, until
+from tests import waiting
 from tests.contract.benches import SlurmBench
 from tests.fixtures.cluster import ACCEPTED, changed, gather
 from tests.fixtures.slurm import SlurmBed
@@ -47,10 +48,8 @@ def id_of(bench: SlurmBench, key: JobKey) -> str:
 
 
 def eventually_forgotten(bench: SlurmBench, key: JobKey) -> None:
-    end = time.monotonic() + 120
-    while [line for line in bench.site._control.queue() if line.name == bench.site.layout.job(key)]:
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    job = bench.site.layout.job(key)
+    waiting.until(lambda: all(line.name != job for line in bench.site._control.queue()))
 
 
 @contextmanager
@@ -138,10 +137,7 @@ def test_a_reservation_that_ends_before_a_job_begins(tmp_path: Path, engine_imag
 
 def until_told(parties: Parties, run: Run, words: str) -> None:
     """Wait until the run's reason for waiting has these words in it."""
-    end = time.monotonic() + 60
-    while words not in (said := parties.lab.runs.why(parties.authority, run.id).sentence):
-        assert time.monotonic() < end, said
-        time.sleep(0.1)
+    waiting.until(lambda: words in parties.lab.runs.why(parties.authority, run.id).sentence, why=f"it is not told that {words!r}")
 
 
 def test_what_waits_at_the_cluster_is_held_over_maintenance(tmp_path: Path, fragile_bed: SlurmBed) -> None:
@@ -164,10 +160,7 @@ def test_what_waits_at_the_cluster_is_held_over_maintenance(tmp_path: Path, frag
         fragile_bed.on("login", "srun", "--partition=lab", "--mem=10M", "/bin/true", user="lab")  # the cluster is free: others start
         assert [one.state for one in control.queue() if one.id == line.id] == ["PENDING"]
         parties.lab.sites.remove_window("cluster", window.id, "operator")
-        end = time.monotonic() + 60
-        while not parties.state(run).state.final:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        waiting.until(lambda: parties.state(run).state.final)
     finally:
         fragile_bed.on("ctl", "scontrol", "update", "PartitionName=lab", "State=UP")
         supervisor.stopping.set()

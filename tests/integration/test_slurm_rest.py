@@ -21,6 +21,7 @@ from livinglab.sites.slurm.states import Phase, phase_of
 from livinglab.testing.bench import OUT, begin, ended, key_of, spec_of
 from tests.contract.benches import SlurmBench, python_image
 from tests.fixtures.slurm import SlurmBed
+from tests.waiting import until
 
 pytestmark = pytest.mark.slurm
 
@@ -60,17 +61,11 @@ def line_of(control: Control, name: str) -> Line:
 
 
 def until_over(control: Control, names: set[str]) -> None:
-    end = time.monotonic() + 60
-    while living := {line.name for line in control.queue() if line.name in names and phase_of(line.state) in ALIVE}:
-        assert time.monotonic() < end, f"{living} did not end"
-        time.sleep(0.1)
+    until(lambda: not any(line.name in names and phase_of(line.state) in ALIVE for line in control.queue()), why="they did not all end")
 
 
 def until_accounted(control: Control, names: set[str]) -> None:
-    end = time.monotonic() + 60
-    while {line.name for line in control.accounted(names) if line.ended} != names:
-        assert time.monotonic() < end, "accounting did not hear of the jobs' ends"
-        time.sleep(0.1)
+    until(lambda: {line.name for line in control.accounted(names) if line.ended} == names, why="accounting did not hear of the jobs' ends")
 
 
 def plain(line: Line) -> Line:

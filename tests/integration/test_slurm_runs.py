@@ -50,7 +50,7 @@ def test_a_killed_worker_loses_nothing_and_the_next_repeats_nothing(parties: Par
     """As on an engine, at the places where the cluster knows more than the database."""
     site = parties.supervisor().engine.site
 
-    def starts(attempt: str, _since: float) -> Counter[str]:
+    def starts(attempt: str) -> Counter[str]:
         names = {site.layout.job(key): str(key) for key in (JobKey(attempt=attempt, role=role) for role in ROLES)}  # type: ignore[attr-defined]
         return Counter(names[line.name] for line in site._control.queue() if line.name in names)  # type: ignore[attr-defined]
 

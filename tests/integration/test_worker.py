@@ -4,8 +4,7 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from livinglab.domain.run import PHASES, Run, RunState
 from tests.fixtures.available import ROOT
 from tests.labs import Parties
+from tests.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect, pytest.mark.mlflow, pytest.mark.slow]
 
@@ -42,14 +42,6 @@ def worker(parties: Parties, prefect: str, mlflow: str) -> Iterator[subprocess.P
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, (parties.lab.settings.home / "worker.log").read_text()[-3000:]
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.1)  # between looks; the condition decides
-    return found
 
 
 def flow_run(prefect: str, attempt: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_a_new_sandboxs_own_tests_pass(checkout: Path, name: str) -> None:
     if not (checkout / "sandboxes" / name).exists():
         for side in ("sandbox", "pilot"):
             well("livinglab.cli", "new", side, name, *(KINDS[1] if name == "demo-asked" else KINDS[0]), cwd=checkout)
-    assert " passed" in well("pytest", "-q", "-p", "no:cacheprovider", f"sandboxes/{name}/tests", cwd=checkout)
+    assert " passed" in well("pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={checkout}/tmp", f"sandboxes/{name}/tests", cwd=checkout)
 
 
 def test_nothing_that_is_there_is_overwritten(tmp_path: Path) -> None:

@@ -24,14 +24,15 @@ class Jobs:
     def __init__(self, api: Api, namespace: str, selector: str) -> None:
         self._api, self._selector = api, selector
         self.path, self.pods_path = f"/apis/batch/v1/namespaces/{namespace}/jobs", f"/api/v1/namespaces/{namespace}/pods"
-        self._jobs, self._pods = Watched(api, self.path, selector), Watched(api, self.pods_path, selector, whose="job-name")
+        self._jobs, self._pods = Watched(api, self.path, selector), Watched(api, self.pods_path, selector, "job-name", observing.was_cut_off)
 
     # --- looking ---------------------------------------------------------------------------------------------------------
 
     def known(self, names: Collection[str]) -> dict[str, Known]:
         """Those of these names that are there."""
         jobs, pods = self._jobs.look(names), self._pods.look(names)
-        return {name: (job, _in_order(job, pods.get(name, ()))) for name, (job, *_) in jobs.items()}
+        gone = {name: [observing.deleted(pod) for pod in self._pods.gone(name)] for name in jobs}
+        return {name: (job, _in_order(job, gone[name] + pods.get(name, []))) for name, (job, *_) in jobs.items()}
 
     def all(self) -> dict[str, Json]:
         """Every Job of the lab's, by its name."""
@@ -108,6 +109,9 @@ class Jobs:
         for name in names:
             self._api.delete(f"{self.path}/{name}")
         self._jobs.wait(lambda: not self._jobs.look(names), _ENDS)
+
+    def forget(self, names: Collection[str]) -> None:
+        """They were released, by whomever."""
         self._pods.forget(names)
         self._jobs.forget(names)
 

@@ -117,6 +117,16 @@ def has_begun(pod: Json) -> bool:
     return is_over(pod) or any(state.get("running") or state.get("terminated") for state in states)
 
 
+def was_cut_off(pod: Json) -> bool:
+    """Was it at work when it was seen last? One that is deleted without any grace is never seen as being deleted."""
+    return has_begun(pod) and not is_over(pod)
+
+
+def deleted(pod: Json) -> dict[str, Any]:
+    """One that is no more; since when is not known, and asked by nobody."""
+    return {**pod, "metadata": {"deletionTimestamp": pod["metadata"]["creationTimestamp"], **pod["metadata"]}}
+
+
 def collector_waits(pod: Json) -> bool:
     """Has the lab's own container not ended yet?"""
     return not is_over(pod) and terminated(pod, COLLECTOR) is None

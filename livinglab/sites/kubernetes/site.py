@@ -111,9 +111,10 @@ class KubernetesSite:
         if self._tools_at is None:
             files = {"launcher": self.launcher.read_bytes(), "collect.sh": (resources.files(__package__) / "collect.sh").read_bytes()}
             folder = self.layout.root / "bin" / digest_of({name: data.hex() for name, data in files.items()}).removeprefix("sha256:")[:20]
-            self._shell.run(f'[ -d "$1/closed" ] || {{ {_MAKE_ROOT}; }}', str(self.layout.root))
-            place(self._shell, folder, files)
-            self._shell.run('chmod 755 "$1" "$1/launcher" "$1/collect.sh"', str(folder))
+            with self._staging.locked("tools"):
+                self._shell.run(f'[ -d "$1/closed" ] || {{ {_MAKE_ROOT}; }}', str(self.layout.root))
+                place(self._shell, folder, files)
+                self._shell.run('chmod 755 "$1" "$1/launcher" "$1/collect.sh"', str(folder))
             self._tools_at = str(folder)
         return self._tools_at
 
@@ -334,6 +335,7 @@ class KubernetesSite:
         self._staging.folder(attempt)
         names = [job["metadata"]["name"] for job, _ in self._of(attempt)]
         self._jobs.delete(names)
+        self._jobs.forget(self._names([JobKey(attempt=attempt, role="pilot")]))
         _ = self._tools
         self._shell.run(_RELEASE, str(self.layout.root), str(self.layout.attempt(attempt)), *names)
         self._collector.forget(attempt)

@@ -32,13 +32,16 @@ class Watched:
 
     Args:
         whose: the label that names the Job that an object belongs to; None where it is that Job.
+        missed: whether an object that is there no more is remembered until its Job is forgotten.
     """
 
-    def __init__(self, api: Api, path: str, selector: str, whose: str | None = None) -> None:
-        self._api, self._path, self._selector, self._whose = api, path, selector, whose
+    def __init__(self, api: Api, path: str, selector: str, whose: str | None = None, missed: Callable[[Json], bool] = lambda _: False) -> None:
+        self._api, self._path, self._selector, self._whose, self._missed = api, path, selector, whose, missed
         self._changed = threading.Condition()
         self._objects: dict[str, dict[str, Json]] = {}
         """By the Job that they belong to, and by their names."""
+        self._gone: dict[str, list[Json]] = {}
+        """Those that are missed, by their Job, as they were last seen: a server that makes others in their stead tells no more of them."""
         self._changes: dict[str, int] = {}
         """By a Job's name, the number of the last change of it."""
         self._count = 0
@@ -68,6 +71,11 @@ class Watched:
     def _of(self, jobs: Collection[str] | None) -> dict[str, list[Json]]:
         names = self._objects if jobs is None else [job for job in jobs if job in self._objects]
         return {name: list(self._objects[name].values()) for name in names}
+
+    def gone(self, job: str) -> list[Json]:
+        """Those of a Job that were there, are there no more, and are missed."""
+        with self._changed:
+            return list(self._gone.get(job, ()))
 
     def wait(self, until: Callable[[], bool], seconds: float) -> None:
         """Return once `until` holds, which is looked at after each change; at the latest after so long."""
@@ -136,8 +144,12 @@ class Watched:
             if not more["continue"]:
                 break
         with self._changed:
-            for job in self._objects:
+            there = {item["metadata"].get("uid") for item in found}
+            for job, items in self._objects.items():
                 self._note(job)
+                for item in items.values():
+                    if item["metadata"].get("uid") not in there:
+                        self._miss(job, item)
             self._objects = {}
             for item in found:
                 self._objects.setdefault(self._job_of(item), {})[item["metadata"]["name"]] = item
@@ -170,10 +182,15 @@ class Watched:
         rest, name = self._objects.get(job, {}), item["metadata"]["name"]
         if name in rest and rest[name]["metadata"].get("uid") != item["metadata"].get("uid"):
             return  # another one of that name is there by now
-        rest.pop(name, None)
+        if rest.pop(name, None):
+            self._miss(job, _slim(item))
         if not rest:
             self._objects.pop(job, None)
         self._note(job)
+
+    def _miss(self, job: str, item: Json) -> None:
+        if self._missed(item):
+            self._gone.setdefault(job, []).append(item)
 
     def _job_of(self, item: Json) -> str:
         metadata = item["metadata"]
@@ -188,6 +205,7 @@ class Watched:
         with self._changed:
             for name in jobs:
                 self._changes.pop(name, None)
+                self._gone.pop(name, None)
 
 
 def _slim(item: Json) -> Json:

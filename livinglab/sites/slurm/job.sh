@@ -160,10 +160,14 @@ prefixed() { # word, file
 
 # What is seen of a container from outside, before its command is executed: the lab reads it (see `view.py`).
 look() { # role
-    local pid launcher n name ns=(net mnt pid ipc uts user) theirs=() ours=()
-    for pid in $(below "$(cat "$BOX/$1/pid")"); do
-        if read -r name <"/proc/$pid/comm" && [ "$name" = launcher ]; then launcher="$pid"; fi
-    done 2>/dev/null
+    local pid launcher n tries=0 name ns=(net mnt pid ipc uts user) theirs=() ours=()
+    # What the kernel tells of children is not whole while a thread of their parent ends, as the runtime's do: it is asked again.
+    until [ -n "${launcher:-}" ] || [ "$((tries += 1))" -gt 100 ]; do
+        for pid in $(below "$(cat "$BOX/$1/pid")"); do
+            if read -r name <"/proc/$pid/comm" && [ "$name" = launcher ]; then launcher="$pid"; fi
+        done 2>/dev/null
+        [ -n "${launcher:-}" ] || sleep 0.01
+    done
     [ -n "${launcher:-}" ] || return 0 # it could not wait; nothing is seen, which the judge refuses
     mapfile -t theirs < <(cd "/proc/$launcher/ns" && readlink "${ns[@]}")
     mapfile -t ours < <(cd /proc/self/ns && readlink "${ns[@]}")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,14 +10,13 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
-from livinglab.bootstrap import Lab
 from livinglab.domain.pilot import PilotManifest
 from livinglab.domain.plan import PlanBody
 from livinglab.domain.sandbox import Release
 from sandbox_api import examples, schemas
-from sandbox_api.app import create_app
 from sandbox_api.errors import Problem
 from sandbox_api.routes import content, discovery, documents, plans, runs, sites, uploads
+from tests.unit.api.test_rights import new_world, serving
 
 ROUTERS = (content.router, discovery.router, documents.router, plans.router, runs.router, sites.router, uploads.router)
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
@@ -84,37 +83,17 @@ def test_the_examples_of_what_is_sent_would_be_taken() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["positive", "negative"])
-def test_whatever_is_sent_the_document_is_kept(lab: Lab, startup: Any, mode: str) -> None:
-    """Schemathesis sends what the document allows, and what it does not; no answer is a 500 or of an undocumented kind."""
-    import schemathesis
-    from hypothesis import HealthCheck, Phase, given, settings
-    from hypothesis.errors import Unsatisfiable
-    from schemathesis import checks
+@pytest.mark.parametrize(("way", "requests"), [("positive", 700), ("negative", 600), ("in sequence", 300)])
+def test_whatever_is_sent_the_document_is_kept(tmp_path: Path, way: str, requests: int) -> None:
+    """Schemathesis sends what the document allows, what it does not, and what follows; no answer is a 500 or other than the document says."""
+    from tests.fuzzing import Fuzzer
 
-    @schemathesis.serializer(
-        "application/x-tar", "application/x-pem-file", "application/vnd.dsse+json", "application/partial-upload", "text/markdown", "application/pdf"
-    )
-    def as_it_is(_context: Any, value: Any) -> bytes:
-        return value if isinstance(value, bytes) else str(value).encode()
-
-    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(lab))
-    held = [checks.not_a_server_error, checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
-    bounded = settings(max_examples=15, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
-                       suppress_health_check=list(HealthCheck))  # fmt: skip
-    sent = 0
-    for found in schema.get_all_operations():
-        operation: Any = found.ok()  # type: ignore[union-attr]  # an Err would fail here, as it should
-
-        @bounded
-        @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode)))
-        def send(case: Any) -> None:
-            case.call_and_validate(headers=startup.headers, checks=held)
-
-        with suppress(Unsatisfiable):  # an address without a parameter or a body cannot be asked wrongly
-            send()
-            sent += 1
-    assert sent >= 25
+    world = new_world(tmp_path)
+    with serving(world.home, rate=0) as client:
+        fuzzer = Fuzzer(world, client)
+        fuzzer.send(way, requests)
+    assert fuzzer.failures == []
+    assert len({address for address, _status in fuzzer.reached}) >= 25
 
 
 def test_its_pages_come_from_the_lab_itself_and_from_nowhere_else(client: TestClient) -> None:

@@ -3,10 +3,11 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from livinglab.domain.access import Event
 from livinglab.domain.errors import StaleEpoch, Unreachable
 from livinglab.domain.run import Attempt, JobKey, Step
 from livinglab.ports import Observation, Progress, Seen
+from tests import waiting
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -174,11 +176,7 @@ class Worker:
         return before
 
 
-def until(what: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.005)
+until = partial(waiting.until, seconds=30, pause=0.005)
 
 
 @pytest.fixture(autouse=True)
@@ -283,7 +281,8 @@ def test_steps_are_done_a_few_at_a_time_and_no_more_are_held_than_may_be() -> No
         assert worker.engine.most_at_once <= 3
         assert len(worker.database.queued) == 15
         worker.site.say(worker.attempts[0], Seen.EXITED)
-        until(lambda: len(worker.database.queued) == 14)
+        until(lambda: len(worker.engine.advanced) == 26 and worker.parked() == 25)
+        assert len(worker.database.queued) == 14
     assert len(worker.engine.advanced) == 26
 
 

@@ -2,16 +2,20 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from livinglab.domain.canonical import canonical
+from livinglab.domain.canonical import canonical, sha256
 from livinglab.domain.errors import Conflict, EvidenceBroken, Invalid
-from livinglab.evidence import dsse, merkle
+from livinglab.evidence import dossier, dsse, ledger, merkle
 from livinglab.evidence.keys import KeySigner, key_id_of, load_public, new_key
-from tests.unit.evidence.conftest import Case
+from livinglab.evidence.ledger import Entry, make_entry
+from tests.unit.evidence.conftest import AT, Case, make_case, make_plan, make_release
 
 
 def test_pae_is_that_of_the_specification() -> None:
@@ -143,3 +147,110 @@ def test_a_key_of_an_algorithm_that_nobody_knows_is_invalid_and_raises_nothing_e
 def test_an_envelope_that_is_not_in_utf_8_is_none(tmp_path: Path) -> None:
     with pytest.raises(EvidenceBroken, match="not a DSSE envelope"):
         dsse.parse(new_key(tmp_path / "k.pem").sign(b"{}", dsse.IN_TOTO).decode().encode("utf-16"))
+
+
+def parsed(read: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return read(data)
+    except (EvidenceBroken, ValueError):
+        return None
+
+
+WRITTEN = dsse.envelope(b'{"a":1}?', dsse.IN_TOTO, "0123456789abcdef", b"\xff" * 64)
+
+
+def agree(data: bytes) -> bool:
+    """Was it read fast? Then the slow way reads the same."""
+    fast = dsse._parse_fast(data)
+    assert fast is None or fast == parsed(lambda d: dsse._parse(d, "it"), data)
+    return fast is not None
+
+
+@given(st.binary(), st.binary(min_size=1), st.text("0123456789abcdef"))
+def test_what_the_lab_writes_is_read_fast(payload: bytes, signature: bytes, key_id: str) -> None:
+    data = dsse.envelope(payload, dsse.IN_TOTO, key_id, signature)
+    assert agree(data)
+    assert dsse.parse(data) == (payload, dsse.IN_TOTO, [(key_id, signature)])
+
+
+def test_whichever_byte_of_an_envelope_is_changed_both_ways_of_reading_agree() -> None:
+    for place in range(len(WRITTEN)):
+        for byte in (*b'\0 "\\=+-_AZ09{}[]:,\x7f\x80\xc3\n', WRITTEN[place] ^ 1):
+            agree(WRITTEN[:place] + bytes([byte]) + WRITTEN[place + 1 :])
+
+
+@given(st.binary(max_size=8) | st.sampled_from([b"=", b"==", b"\\u003d", b'"', b'","', b'"sig":"', b'"keyid":"0",', b"\xc2\xa0"]),
+       st.integers(0, 260), st.integers(0, 8))  # fmt: skip
+def test_whatever_is_put_into_an_envelope_or_cut_out_of_it_both_ways_of_reading_agree(more: bytes, place: int, cut: int) -> None:
+    agree(WRITTEN[:place] + more + WRITTEN[place + cut :])
+
+
+@pytest.fixture(scope="module")
+def case_once(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    release = make_release()
+    return make_case(tmp_path_factory.mktemp("case"), release, make_plan(release))
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.from_regex(
+    r"[a-z]{1,3}(/[a-z]{1,3}){0,2}\.(json|html|pem|pdf)", fullmatch=True
+)
+
+
+@given(st.dictionaries(names, st.binary(max_size=5)))
+@example({"\ue000": b"", "\U00010000": b"", '"hasPart":[]': b"", "a\\b\n\x7f": b""})
+def test_what_is_put_together_from_rows_is_canonical_all_the_same(case_once: Case, files: dict[str, bytes]) -> None:
+    import rfc8785
+
+    manifest = dossier.manifest(files, {name: sha256(data) for name, data in files.items()})
+    assert manifest == rfc8785.dumps({name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()})
+    made = dossier.pages(case_once.contents, files)
+    metadata = made[dossier.METADATA]
+    crate = json.loads(metadata)
+    assert metadata == rfc8785.dumps(crate)
+    listed = sorted({**files, dossier.PAGE: b""})
+    assert [part["@id"] for part in crate["@graph"][1]["hasPart"]] == listed
+    assert [(e["@id"], e["contentSize"], e["name"]) for e in crate["@graph"][3:]] == [
+        (name, str(len({**files, dossier.PAGE: made[dossier.PAGE]}[name])), name.rpartition("/")[2]) for name in listed
+    ]
+
+
+ENTRY = make_entry(chain="pln-1", sequence=7, previous=ledger.GENESIS, kind="verdict", media_type="a/b", body=b"{}", run="run-1", attempt=None, at=AT)
+
+
+def headers_agree(data: bytes) -> bool:
+    """Is it what the lab writes? Whichever way its header is read, it says the same, or it is none."""
+    entry = Entry(data, sha256(data), b"")
+    slow = parsed(lambda _: ledger.Header(**entry.header), data)
+    assert repr(parsed(lambda _: entry.read(), data)) == repr(slow)
+    return ledger._WRITTEN.fullmatch(data.decode("latin-1")) is not None
+
+
+words = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"\\'), min_size=1)
+
+
+@given(words, st.integers(0, 10**15 - 1), st.none() | words, st.none() | words)
+def test_an_entry_that_the_lab_writes_is_read_fast(word: str, sequence: int, run: str | None, attempt: str | None) -> None:
+    entry = make_entry(chain=word, sequence=sequence, previous=word, kind=word, media_type=word, body=b"", run=run, attempt=attempt, at=AT)
+    assert headers_agree(entry.data)
+
+
+@given(st.text(), st.integers(-(2**53) + 1, 2**53 - 1), st.none() | st.text())
+def test_any_entry_is_read_the_same_either_way(word: str, sequence: int, run: str | None) -> None:
+    try:
+        entry = make_entry(chain=word, sequence=sequence, previous=word, kind=word, media_type=word, body=b"", run=run, attempt=run, at=AT)
+    except ValueError:
+        return
+    headers_agree(entry.data)
+
+
+def test_whichever_byte_of_an_entry_is_changed_both_ways_of_reading_agree() -> None:
+    assert headers_agree(ENTRY.data)
+    for place in range(len(ENTRY.data)):
+        for byte in (*b'\0 "\\=+-_.AZ019n{}[]:,\x7f\x80\xc3\n', ENTRY.data[place] ^ 1):
+            headers_agree(ENTRY.data[:place] + bytes([byte]) + ENTRY.data[place + 1 :])
+
+
+@given(st.binary(max_size=8) | st.sampled_from([b"null", b'"', b'","', b'"run":null,', b'"v":1,', b"1e3", b"-0", b"0", b"\n", b"\\u0041"]),
+       st.integers(0, 330), st.integers(0, 8))  # fmt: skip
+def test_whatever_is_put_into_an_entry_or_cut_out_of_it_both_ways_of_reading_agree(more: bytes, place: int, cut: int) -> None:
+    headers_agree(ENTRY.data[:place] + more + ENTRY.data[place + cut :])

@@ -69,6 +69,15 @@ def test_csv_is_read_with_its_columns_in_any_order(out: Path) -> None:
     assert all(value is not None and math.isnan(value) for _, value in rows[1:3])
 
 
+@pytest.mark.parametrize("text", ["0.5_0", "1_0", "\u0660.\u0665", "0x1p-1", "0,5", "=1+1", "1e", "½", "--1", "1 2"])
+def test_what_is_a_number_to_python_alone_is_none(out: Path, text: str) -> None:
+    table(out, id=["a", "b"], risk=[text, " -2.5e-1 "])
+    (_, first), (_, second) = decoded(out)
+    assert first is not None
+    assert math.isnan(first)
+    assert second == -0.25
+
+
 def test_bad_contents_are_kept_for_the_completeness_criterion(out: Path) -> None:
     table(out, id=["a", "a", None], risk=[math.nan, 7.0, None])
     rows = decoded(out)
@@ -129,6 +138,10 @@ def write_long_id(out: Path) -> None:
     table(out, id=["a" * 201], risk=[0.5])
 
 
+def write_zero_id(out: Path) -> None:
+    table(out, id=["a\0"], risk=[0.5])
+
+
 def write_same_column_twice(out: Path) -> None:
     pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array([0.5]), pa.array([0.1])], ["id", "risk", "risk"]), out / "predictions.parquet")
 
@@ -186,6 +199,7 @@ def write_a_type_without_end(out: Path) -> None:
         (write_many, "more than 1000 rows"),
         (write_many_csv, "more than 1000 rows"),
         (write_long_id, "longer than 200 characters"),
+        (write_zero_id, "an entry of id has a zero character"),
         (write_same_column_twice, "column risk twice"),
         (write_columns_missing, "has no column risk; it has id, probability"),
         (write_pickle, "cannot be read"),
@@ -274,7 +288,7 @@ def write_zeros(out: Path) -> None:
 def test_a_bomb_is_the_tables_fault_and_takes_no_more_than_its_share(out: Path, write: Any) -> None:
     write(out)
     assert (out / "predictions.parquet").stat().st_size < 16 << 20
-    with pytest.raises(Rejected):
+    with pytest.raises(Rejected, match="took more than 256 MiB"):
         decode_apart(out, out.parent / "table.parquet", LARGE, memory=256 << 20)
 
 

@@ -181,6 +181,15 @@ def test_whoever_holds_its_input_looks_before_it_refuses() -> None:
         assert waiting.wait(10) == 97
 
 
+def test_it_leaves_the_group_and_session_of_whoever_started_it() -> None:
+    """Else a command that signals its own group would reach them, and no namespace is in the way of that."""
+    command = [str(FOLDER / "livinglab-launcher"), *arguments(), "--wait", "--", "true"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}) as started:
+        assert started.stdout
+        started.stdout.readline()
+        assert (os.getsid(started.pid), os.getpgid(started.pid)) == (started.pid, started.pid)
+
+
 def test_the_command_is_what_the_launcher_understands() -> None:
     container = ContainerSpec(role="pilot", image="sha256:" + "0" * 64, argv=("true", "--nonce", "x"), mounts=(), resources=Resources())
     profile = IsolationProfile(witnesses={"memory": ("engine",), "cpu": ("cgroup",)})

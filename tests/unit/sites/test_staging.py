@@ -27,6 +27,25 @@ def staging(tmp_path: Path) -> Staging:
     return Staging(tmp_path / "work")
 
 
+def test_others_may_be_released_while_all_records_are_looked_through(staging: Staging) -> None:
+    staging.write_record(KEY, RECORD)
+    others = [JobKey(attempt=f"run-b.{n}", role="pilot") for n in range(50)]
+
+    def come_and_go() -> None:
+        for _ in range(10):
+            for key in others:
+                staging.write_record(key, RECORD)
+            for key in others:
+                staging.remove(key.attempt)
+
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(come_and_go)
+        while not busy.done():
+            assert KEY in staging.recorded()
+        busy.result()
+    assert staging.recorded() == {KEY}
+
+
 @pytest.mark.parametrize("attempt", ["", ".", "..", "../x", "a/b", "/x", "locks", "load-x", "a\nb", "-x", "x" * 101, "a b"])
 def test_an_attempts_name_is_plain(staging: Staging, attempt: str) -> None:
     with pytest.raises(Invalid):

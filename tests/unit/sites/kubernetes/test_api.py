@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from livinglab.sites.kubernetes.api import Api, GoneError
 from livinglab.sites.kubernetes.events import Events
 from livinglab.sites.kubernetes.watching import Watched
 from tests.unit.sites.kubernetes.server import Answer, Json, Server
+from tests.waiting import until
 
 
 def refusal(status: int, message: str) -> Answer:
@@ -85,13 +86,6 @@ def listing(version: int, *items: Json, more: str | None = None) -> Answer:
     return 200, json.dumps({"metadata": {"resourceVersion": str(version), "continue": more}, "items": items}).encode()
 
 
-def eventually(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_a_watch_keeps_what_it_is_told(server: Server) -> None:
     told = threading.Event()
 
@@ -109,7 +103,7 @@ def test_a_watch_keeps_what_it_is_told(server: Server) -> None:
     server.stream = stream
     watched = Watched(Api(server.kubeconfig), "/things", "mine")
     watched.look()
-    eventually(lambda: told.is_set() and watched._version == "20")
+    until(lambda: told.is_set() and watched._version == "20")
     assert {name: item["metadata"]["resourceVersion"] for name, (item,) in watched.look().items()} == {"a": "7", "c": "3"}
     assert set(watched.look(["a", "b"])) == {"a"}
     assert "managedFields" not in watched.look()["a"][0]["metadata"]
@@ -117,7 +111,7 @@ def test_a_watch_keeps_what_it_is_told(server: Server) -> None:
     assert not watched.wait_for(["c"], 2, 0.05)
     lists = [path for _, path, _ in server.asked if "watch=1" not in path]
     assert len(lists) == 2  # its two pages, and no other
-    eventually(lambda: any("resourceVersion=20" in path for _, path, _ in server.asked))  # it goes on from the bookmark
+    until(lambda: any("resourceVersion=20" in path for _, path, _ in server.asked))  # it goes on from the bookmark
 
 
 def test_a_watch_from_too_long_ago_lists_anew(server: Server) -> None:
@@ -133,7 +127,7 @@ def test_a_watch_from_too_long_ago_lists_anew(server: Server) -> None:
     server.stream = stream
     watched = Watched(Api(server.kubeconfig), "/things", "mine")
     watched.look()
-    eventually(lambda: set(watched.look()) == {"b"})
+    until(lambda: set(watched.look()) == {"b"})
 
 
 def test_what_is_older_than_what_is_known_is_not_taken(server: Server) -> None:

@@ -1,16 +1,19 @@
 """How Jobs are changed, on clusters that know more than the test bed's and on those that do not."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from livinglab.sites.kubernetes import observing
 from livinglab.sites.kubernetes.api import Api
 from livinglab.sites.kubernetes.jobs import Jobs
 from livinglab.sites.kubernetes.manifests import NEWER, job_manifest
 from tests.unit.sites.kubernetes.server import Answer, Json, Server
 from tests.unit.sites.kubernetes.test_manifests import LAYOUT, ONE, SETTINGS
+from tests.waiting import until
 
 OLD = ("backoffLimit", "completions", "parallelism", "template")
 
@@ -83,19 +86,60 @@ def test_a_job_is_stopped_where_it_is(server: Server, jobs: Jobs, pods: list[Jso
     assert server.sent[1]["spec"] in ({"activeDeadlineSeconds": 1}, {"parallelism": 0})
 
 
-def test_pods_of_an_earlier_job_of_the_same_name_are_not_its_own(server: Server, jobs: Jobs) -> None:
-    def one_pod(name: str, owner: str) -> Json:
-        owners = [{"kind": "Job", "name": "a", "uid": owner}] if owner else []
-        metadata = {"name": name, "labels": {"job-name": "a"}, "creationTimestamp": "2030-01-01T00:00:00Z", "ownerReferences": owners}
-        return {"metadata": {**metadata, "resourceVersion": "1"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}
+def one_pod(name: str, owner: str, state: str = "running") -> Json:
+    owners = [{"kind": "Job", "name": "a", "uid": owner}] if owner else []
+    metadata = {"name": name, "uid": name, "labels": {"job-name": "a"}, "creationTimestamp": "2030-01-01T00:00:00Z", "ownerReferences": owners}
+    status = {"phase": "Running", "containerStatuses": [{"name": "pilot", "state": {state: {"reason": "so"}}}]}
+    return {"metadata": {**metadata, "resourceVersion": "1"}, "spec": {"nodeName": "n1"}, "status": status}
+
+
+def has(server: Server, pods: list[Json]) -> None:
+    """It lists the Job `a`, and these pods."""
 
     def answer(_method: str, path: str, _token: str) -> Answer:
-        if "watch=" in path:
-            return 200, b""
-        job = {"metadata": {"name": "a", "uid": "new", "resourceVersion": "1"}, "spec": {}, "status": {}}
-        items = [job] if "/jobs" in path else [one_pod("p-old", "old"), one_pod("p-new", "new"), one_pod("p-none", "")]
-        return 200, json.dumps({"metadata": {"resourceVersion": "1"}, "items": items}).encode()
+        job = {"metadata": {"name": "a", "uid": "new", "annotations": {}, "resourceVersion": "1"}, "spec": {}, "status": {}}
+        return 200, json.dumps({"metadata": {"resourceVersion": "1"}, "items": [job] if "/jobs" in path else pods}).encode()
 
     server.answer = answer
-    _, pods = jobs.known(["a"])["a"]
-    assert [found["metadata"]["name"] for found in pods] == ["p-new"]
+
+
+def names(jobs: Jobs) -> list[str]:
+    return [found["metadata"]["name"] for found in jobs.known(["a"])["a"][1]]
+
+
+def test_pods_of_an_earlier_job_of_the_same_name_are_not_its_own(server: Server, jobs: Jobs) -> None:
+    has(server, [one_pod("p-old", "old"), one_pod("p-new", "new"), one_pod("p-none", "")])
+    assert names(jobs) == ["p-new"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_pod_that_began_and_is_no_more_is_not_forgotten_for_the_one_in_its_stead(server: Server, jobs: Jobs, told: bool) -> None:
+    """Nobody need have looked while it was being deleted: the server tells of its end, or lists what there is anew."""
+    first, second, goes = one_pod("p-1", "new"), one_pod("p-2", "new", "waiting"), threading.Event()
+    has(server, [first])
+    gone = [{"type": "DELETED", "object": first}, {"type": "ADDED", "object": second}]
+    too_old = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
+
+    def stream() -> Iterator[Json]:
+        goes.wait(30)
+        yield from gone if told else [too_old]
+
+    server.stream = stream
+    assert names(jobs) == ["p-1"]
+    has(server, [second])
+    goes.set()
+    until(lambda: len(names(jobs)) == 2)
+    job, pods = jobs.known(["a"])["a"]
+    assert names(jobs) == ["p-1", "p-2"]
+    assert "began its pod again (the first was deleted)" in str(observing.fault_of(job, pods))
+    jobs.forget(["a"])
+    assert names(jobs) == ["p-2"]
+
+
+@pytest.mark.parametrize("pod", [one_pod("p-1", "new", "waiting"), {**one_pod("p-1", "new"), "status": {"phase": "Succeeded"}}])
+def test_a_pod_that_had_not_begun_or_was_over_is_not_missed(server: Server, jobs: Jobs, pod: Json) -> None:
+    has(server, [pod])
+    assert names(jobs) == ["p-1"]
+    has(server, [])
+    server.stream = lambda: iter([{"type": "DELETED", "object": pod}])
+    until(lambda: not names(jobs))
