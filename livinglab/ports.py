@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, Self, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from livinglab.domain.access import CheckpointRow, Document, Event, Identity, Image, LedgerRow, Member, PublicKey, Token, TreeLeaf, Upload
 from livinglab.domain.canonical import Digest
@@ -20,6 +20,8 @@ from livinglab.domain.run import Attempt, JobKey, JobRole, JournalEntry, Run, Ru
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import SiteRecord
 from livinglab.domain.standing import Asked, Standing
+
+T = TypeVar("T")
 
 # --- time and signing -------------------------------------------------------------------------------------------------
 
@@ -578,6 +580,14 @@ class Store(Protocol):
 
         Raises:
             Unreachable: the database does not answer, or the transaction lost a race after its retries.
+        """
+        ...
+
+    def ask(self, question: Callable[[Tx], T]) -> T:
+        """The answer to one question, without a transaction around it: what is asked more than once may be of several moments.
+
+        Raises:
+            Unreachable: the database does not answer.
         """
         ...
 

@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import sys
 import threading
 from contextlib import nullcontext
 from datetime import timedelta
@@ -69,8 +68,6 @@ def serve(host: str | None, port: int | None) -> None:
 
     settings = read_settings()
     configure(settings.log)
-    # Whoever holds the database's lock is not to wait five milliseconds for each turn at the interpreter.
-    sys.setswitchinterval(0.0005)
     uvicorn.run("sandbox_api.app:create_app", factory=True, host=host or settings.api_host, port=port or settings.api_port, log_level="warning",
                 log_config=None, timeout_graceful_shutdown=2)  # fmt: skip
 

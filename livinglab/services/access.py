@@ -45,8 +45,7 @@ class Access:
         Raises:
             Unauthenticated: unknown, revoked and expired are answered alike.
         """
-        with self.store.transaction(read_only=True) as tx:
-            token = tx.token_by_hash(_hash(secret))
+        token = self.store.ask(lambda tx: tx.token_by_hash(_hash(secret)))
         now = self.clock.now()
         if token is None or token.revoked_at or (token.expires_at and token.expires_at <= now):
             msg = "the bearer token is unknown, revoked or expired."
@@ -104,8 +103,7 @@ class Access:
         Raises:
             Forbidden: it is proven who this is, and the lab has not let them in.
         """
-        with self.store.transaction(read_only=True) as tx:
-            member = tx.member(identity)
+        member = self.store.ask(lambda tx: tx.member(identity))
         if member is None or member.revoked_at:
             msg = f"the lab does not know {identity.subject} of {identity.issuer}."
             raise Forbidden(msg, hint="Its operator lets you in: livinglab member add SUBJECT ORGANISATION --role SANDBOX=ROLE.")

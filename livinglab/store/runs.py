@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,13 +15,14 @@ from livinglab.domain.run import Attempt, JournalEntry, Run, RunCount, RunState,
 from livinglab.domain.site import SiteRecord
 from livinglab.domain.standing import Asked, Standing
 from livinglab.store import tables as t
-from livinglab.store.base import moment, seconds, seen_by
+from livinglab.store.base import M, moment, seconds, seen_by
 from livinglab.store.content import page
 from livinglab.store.sites import SiteTables
 
 _FINAL = tuple(state for state in RunState if state.final)
 _TURN = (t.runs.c.priority.desc(), t.runs.c.created_at, t.runs.c.id)
-_GOING = t.runs.c.state.not_in(_FINAL)
+# Constants within the statement: as parameters, each time it is asked it would be put together anew for as many as there are.
+_GOING = t.runs.c.state.not_in([sa.literal_column(f"'{state}'") for state in _FINAL])
 _COSTS = (
     sa.func.count().label("runs"), sa.func.count().filter(t.runs.c.counts).label("counted"), sa.func.count().filter(_GOING).label("under_way"),
     sa.func.count().filter(t.runs.c.counts | _GOING).label("at_stake"), sa.func.coalesce(sa.func.sum(t.runs.c.core_seconds), 0).label("core_seconds"),
@@ -52,12 +54,18 @@ _RENEWED_AT_ONCE = 500  # so that a statement has fewer parameters than any data
 _STEPS = {step: index for index, step in enumerate(Step)}
 
 
+@lru_cache(256)
+def _read(model: type[M], doc: str) -> M:
+    """Documents that are asked for again and again, as long as they stay the same. Nobody changes what is frozen."""
+    return model.model_validate_json(doc)
+
+
 def _spent(row: Any) -> Spent:
     return Spent(runs=row.runs, counted=row.counted, under_way=row.under_way, at_stake=row.at_stake, core_seconds=row.core_seconds)
 
 
 def _standing(row: Any) -> Standing:
-    site = SiteRecord.model_validate_json(row.site) if row.site is not None else None
+    site = _read(SiteRecord, row.site) if row.site is not None else None
     return Standing(spent=_spent(row), pilot=PilotState(row.pilot) if row.pilot else None, site=site)
 
 
@@ -97,7 +105,7 @@ class RunTables(SiteTables):
         row = self.connection.execute(_ASKED, asked).one()
         self.heads[plan] = (row.sequence, row.head) if row.head is not None else None
         before = (row.request, row.made) if row.request is not None else None
-        return Asked(before=before, plan=Plan.model_validate_json(row.doc) if row.doc is not None else None, standing=_standing(row))
+        return Asked(before=before, plan=_read(Plan, row.doc) if row.doc is not None else None, standing=_standing(row))
 
     def runs_before(self, organisation: str, sandbox: str, created_at: datetime) -> int:
         where = (t.runs.c.organisation == organisation, t.runs.c.sandbox == sandbox, t.runs.c.created_at < seconds(created_at))

@@ -2,14 +2,14 @@
 
 Writers come one at a time, in SQLite by `BEGIN IMMEDIATE` and in PostgreSQL by an advisory lock that lasts as long as the
 transaction. So what a transaction has read still holds when it commits, event ids are seen in the order of their
-commits, and a chain has no gaps, without a retry anywhere. Readers never wait, and see one moment throughout.
+commits, and a chain has no gaps, without a retry anywhere. Those of one process share a transaction where several wait
+(`together`). Readers never wait, and see one moment throughout.
 """
 
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
@@ -18,7 +18,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from livinglab.domain.errors import Invalid, Unreachable
 from livinglab.store.migrate import upgrade
 from livinglab.store.refusals import conflict, first_line
+from livinglab.store.together import Writers
 from livinglab.store.tx import SqlTx
+
+T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds. The longest wait for the writers before, and for a connection; then it is `Unreachable`."""
@@ -44,9 +47,9 @@ def open_store(url: str, *, migrate: bool = True, patience: float = PATIENCE) ->
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     else:
-        # Under the writers' lock each statement must see what was committed before it, whatever the server's default is.
-        engine = sa.create_engine(parsed, pool_size=10, max_overflow=30, pool_timeout=patience,
-                                  isolation_level="READ COMMITTED", connect_args=_postgres_arguments(parsed, patience))  # fmt: skip
+        # "AUTOCOMMIT": the driver begins nothing by itself, `_begin_postgres` does.
+        engine = sa.create_engine(parsed, pool_size=20, max_overflow=0, pool_timeout=patience,
+                                  isolation_level="AUTOCOMMIT", connect_args=_postgres_arguments(parsed, patience))  # fmt: skip
         sa.event.listen(engine, "begin", _begin_postgres)
     store = SqlStore(engine, patience)
     if migrate:
@@ -94,34 +97,24 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    read_only = bool(connection.get_execution_options().get("read_only"))
+    options = connection.get_execution_options()
+    read_only = bool(options.get("read_only"))
     if connection.info.get("read_only") is not read_only:
         connection.exec_driver_sql(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
         connection.info["read_only"] = read_only
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    if not options.get("alone"):
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def _begin_postgres(connection: sa.Connection) -> None:
-    if connection.get_execution_options().get("read_only"):
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    options = connection.get_execution_options()
+    if options.get("alone"):
+        return
+    if options.get("read_only"):
+        connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     else:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
-
-
-class _Turn:
-    """A lock for threads: `Unreachable` when it was not had in `patience` seconds."""
-
-    def __init__(self, patience: float) -> None:
-        self.patience = patience
-        self.lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        if not self.lock.acquire(timeout=self.patience):
-            msg = f"the database was busy with other writers for {self.patience:g} s."
-            raise Unreachable(msg)
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
+        # Under the lock each statement must see what was committed before it, whatever the server's default is.
+        connection.exec_driver_sql(f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
 class SqlStore:
@@ -129,31 +122,46 @@ class SqlStore:
 
     def __init__(self, engine: sa.Engine, patience: float = PATIENCE) -> None:
         self.engine = engine
-        # Whoever waits for SQLite's lock looks again every now and then, and is overtaken by whoever looks first. So the writers
-        # of one process queue here, and only those of several processes meet there.
-        self._turn: AbstractContextManager[object] = _Turn(patience) if engine.dialect.name == "sqlite" else nullcontext()
+        # Whoever waits for SQLite's lock looks again every now and then, and is overtaken by whoever looks first; on PostgreSQL it keeps
+        # a connection meanwhile. So the writers of one process queue here, and only those of several processes meet there.
+        self._writers = Writers(lambda: self._begin(read_only=False), patience)
 
     @contextmanager
     def transaction(self, *, read_only: bool = False) -> Iterator[SqlTx]:
         """See the port."""
-        with self.translated(), nullcontext() if read_only else self._turn, self._begun(read_only=read_only) as connection:
+        with self.translated(), self._reading() if read_only else self._writers.part() as connection:
             tx = SqlTx(connection)
             yield tx
             tx.flush()
 
+    def ask(self, question: Callable[[SqlTx], T]) -> T:
+        """See the port."""
+        with self.translated():
+            return self._twice(lambda: self._ask_once(question))
+
+    def _ask_once(self, question: Callable[[SqlTx], T]) -> T:
+        with self.engine.connect().execution_options(read_only=True, alone=True) as connection:
+            return question(SqlTx(connection))
+
     @contextmanager
-    def _begun(self, *, read_only: bool) -> Iterator[sa.Connection]:
-        """A connection in a transaction. One that died in the pool is found out by its first statement, with nothing lost: another begins."""
-        try:
-            connection, transaction = self._begin(read_only=read_only)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-            connection, transaction = self._begin(read_only=read_only)
+    def _reading(self) -> Iterator[sa.Connection]:
+        connection, transaction = self._begin(read_only=True)
         with connection, transaction:
             yield connection
 
     def _begin(self, *, read_only: bool) -> tuple[sa.Connection, sa.RootTransaction]:
+        return self._twice(lambda: self._begin_once(read_only=read_only))
+
+    def _twice(self, what: Callable[[], T]) -> T:
+        """What loses nothing where its connection has died in the pool, which its first statement finds out: once more, with another one."""
+        try:
+            return what()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return what()
+
+    def _begin_once(self, *, read_only: bool) -> tuple[sa.Connection, sa.RootTransaction]:
         connection = self.engine.connect().execution_options(read_only=read_only)
         try:
             return connection, connection.begin()

@@ -60,6 +60,13 @@ class StoreSuite(WithStore):
             assert tx.events(0, 10) == ()
             assert tx.ledger_head("c") is None
 
+    def test_one_question_is_answered_by_what_is_committed(self, store: SqlStore) -> None:
+        with store.transaction() as tx:
+            tx.emit(r.event())
+            assert tx.last_event()
+            assert store.ask(lambda tx: tx.last_event()) == 0
+        assert store.ask(lambda tx: tx.last_event()) > 0
+
     def test_what_was_put_off_is_there_for_the_next_question_and_in_its_order(self, store: SqlStore) -> None:
         with store.transaction() as tx:
             for n in range(3):

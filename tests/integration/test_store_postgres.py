@@ -15,6 +15,7 @@ from tests.contract.store_races import StoreRaces, at_once, process
 from tests.contract.store_runs import StoreRunsSuite
 from tests.contract.store_sites import StoreSitesSuite
 from tests.contract.store_suite import Somewhere, StoreSuite
+from tests.contract.store_together import StoreTogether, put, share, write
 
 pytestmark = pytest.mark.postgres
 
@@ -45,6 +46,10 @@ class TestPostgresSites(StoreSitesSuite):
 
 class TestPostgresRaces(StoreRaces):
     """The same server, by many at once."""
+
+
+class TestPostgresTogether(StoreTogether):
+    """The same server, its writers in one transaction."""
 
 
 class TestPostgresMigrations(StoreMigrations):
@@ -98,10 +103,25 @@ def test_a_server_that_is_away_at_the_commit_is_unreachable(somewhere: Somewhere
         assert tx.events(0, 9) == ()
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_connection_that_ends_is_told_to_all_who_share_it(somewhere: Somewhere, admin: sa.Connection, place: int) -> None:
+    def end(tx: Tx) -> None:
+        tx.emit(r.event("lost"))
+        assert tx.last_event()
+        end_connections(admin, database(somewhere))
+
+    works = [put("a"), put("b"), put("c")]
+    works[place] = end
+    found_by = min(place + 1, 2)  # whoever begins its part next, or commits; those behind it begin anew
+    assert share(somewhere.store, *works) == [Unreachable] * (found_by + 1) + [["c"]] * (2 - found_by)
+    assert write(somewhere.store, put("d")) == [*"c"[found_by - 1 :], "d"]
+
+
 def test_a_pool_recovers_from_a_restart_without_a_failure(somewhere: Somewhere, admin: sa.Connection) -> None:
     at_once(lambda _: writes(somewhere.store))
-    assert end_connections(admin, database(somewhere)) > 0
-    at_once(lambda _: writes(somewhere.store))
+    for work in (writes, lambda store: store.ask(lambda tx: tx.last_event())):
+        assert end_connections(admin, database(somewhere)) > 0
+        at_once(lambda _: work(somewhere.store))  # noqa: B023 # it is called before the next
 
 
 def test_a_server_that_lets_nobody_in_is_unreachable_until_it_does(somewhere: Somewhere, admin: sa.Connection) -> None:

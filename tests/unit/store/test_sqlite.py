@@ -13,6 +13,7 @@ from tests.contract.store_races import StoreRaces
 from tests.contract.store_runs import StoreRunsSuite
 from tests.contract.store_sites import StoreSitesSuite
 from tests.contract.store_suite import Somewhere, StoreSuite
+from tests.contract.store_together import StoreTogether
 
 
 @pytest.fixture
@@ -41,6 +42,10 @@ class TestSqliteSites(StoreSitesSuite):
 
 class TestSqliteRaces(StoreRaces):
     """The same file, by many at once."""
+
+
+class TestSqliteTogether(StoreTogether):
+    """The same file, its writers in one transaction."""
 
 
 class TestSqliteMigrations(StoreMigrations):
