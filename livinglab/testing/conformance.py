@@ -164,8 +164,7 @@ class SiteConformance:
 
     def test_the_log_of_a_living_job_can_be_followed(self, bench: Bench) -> None:
         key = begin(bench, "run-a.1", "linger")
-        until(bench.site, key, lambda _: bench.site.logs(key, 0, 100) == b"here\n")
-        assert bench.site.observe([key])[key].seen is Seen.RUNNING
+        until(bench.site, key, lambda seen: seen.seen is Seen.RUNNING and bench.site.logs(key, 0, 100) == b"here\n")
 
     def test_collecting_twice_gives_the_same(self, bench: Bench) -> None:
         key = begin(bench, "run-a.1", "greet")
