@@ -66,8 +66,7 @@ def create_app(lab: Lab | None = None) -> FastAPI:
     @app.get("/healthz", tags=["health"])
     def health() -> dict[str, str]:
         """Is the API up, and does its database answer?"""
-        with lab.store.transaction(read_only=True) as tx:
-            tx.cursor("health")
+        lab.store.ask(lambda tx: tx.cursor("health"))
         return {"status": "ok"}
 
     return app

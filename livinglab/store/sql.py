@@ -26,6 +26,11 @@ T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds. The longest wait for the writers before, and for a connection; then it is `Unreachable`."""
 _WRITERS = 0x11A8  # the advisory lock's number: any constant that nobody else in this database uses
+# Under the lock each statement must see what was committed before it, whatever the server's default is. And others wait meanwhile: a
+# statement is planned once, since planning it for its values takes longer than its answer.
+_BEGIN_TO_WRITE = f"""
+BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL plan_cache_mode = force_generic_plan; SELECT pg_advisory_xact_lock({_WRITERS})
+"""
 _EXAMPLES = "sqlite:////path/to/lab.db or postgresql+psycopg://user@host/name"
 
 
@@ -113,8 +118,7 @@ def _begin_postgres(connection: sa.Connection) -> None:
     if options.get("read_only"):
         connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     else:
-        # Under the lock each statement must see what was committed before it, whatever the server's default is.
-        connection.exec_driver_sql(f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_WRITERS})")
+        connection.exec_driver_sql(_BEGIN_TO_WRITE)
 
 
 class SqlStore:
