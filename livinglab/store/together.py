@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from livinglab.domain.errors import Unreachable
 
-MOST = 16
-"""Parts of one transaction. Those of other processes wait for all of them, and the first of them for the last."""
+MOST = 6
+"""Parts of one transaction. Other processes wait for all of them, and the first for the last: with more, waits are longer, and no more are done."""
 Begin = Callable[[], tuple[sa.Connection, sa.RootTransaction]]
 
 
