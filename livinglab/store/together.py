@@ -32,14 +32,14 @@ class _Shared:
     def begin_part(self) -> None:
         self.parts += 1
         if self.parts > 1:  # of the first, there is nothing else that would be undone with it
-            self.connection.exec_driver_sql("SAVEPOINT part")
+            self.connection.exec_driver_sql(f"SAVEPOINT part{self.parts}")
 
     def undo_part(self) -> None:
         """Where it can't be undone by itself, nothing of the transaction is committed."""
         self._spoilt = True
         if self.parts > 1:
             with suppress(sa.exc.SQLAlchemyError):
-                self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
+                self.connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT part{self.parts}")  # its own: one that was not set must not undo another's
                 self._spoilt = False
 
     @property

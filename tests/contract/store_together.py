@@ -129,6 +129,15 @@ class StoreTogether(WithStore):
         assert share(store, *works) == expected
         assert write(store, put("e")) == [*kept, "e"]
 
+    def test_a_part_that_could_not_begin_undoes_no_other_one_unseen(self, store: SqlStore) -> None:
+        @sa.event.listens_for(store.engine, "before_cursor_execute")
+        def interrupt(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement == "SAVEPOINT part3":
+                raise ArithmeticError
+
+        assert share(store, put("a"), put("b"), put("c")) == [Unreachable, Unreachable, ArithmeticError]
+        assert names(store) == []
+
     def test_whoever_has_given_up_waiting_is_passed_over(self, impatient: SqlStore) -> None:
         with ThreadPoolExecutor(3) as pool:
             with impatient.transaction() as tx:
