@@ -100,6 +100,8 @@ def test_a_node_that_crashes_loses_its_pods_and_takes_new_ones_when_it_is_back(n
     namespace.bed.crash("n2")
     try:
         until(lambda: is_ready(namespace, "n2") == "Unknown")
+        # A node that is back sooner keeps a pod that failed.
+        namespace.pod("crashed", lambda pod: pod.metadata.deletion_timestamp)
     finally:
         namespace.bed.boot("n2")
     until(lambda: is_ready(namespace, "n2") == "True")
