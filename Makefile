@@ -63,8 +63,8 @@ lock: setup ## resolve all locks anew
 	.venv/bin/uv pip compile -q pyproject.toml --all-extras --group dev --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/lab.txt
 	.venv/bin/uv pip compile -q pyproject.toml --extra server --extra worker --extra kubernetes --constraint locks/lab.txt --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/services.txt
 	.venv/bin/uv pip compile -q locks/mlflow.in --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o locks/mlflow.txt
-	for d in $(dir $(wildcard sandboxes/*/harness/requirements.txt pilots/*/requirements.txt)); do .venv/bin/uv pip compile -q $$drequirements.txt --python-version 3.11 \
-		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $$drequirements.lock; done
+	for d in $(dir $(wildcard sandboxes/*/harness/requirements.txt pilots/*/requirements.txt)); do .venv/bin/uv pip compile -q $${d}requirements.txt --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url -o $${d}requirements.lock; done
 	sed 's#sandboxes/fintech#{{place}}#' sandboxes/fintech/harness/requirements.lock >livinglab/scaffold/templates/common/sandbox/harness/requirements.lock.tmpl
 
 clean: down ## remove what was built here (environments and caches; the lab's records stay)

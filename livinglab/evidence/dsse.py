@@ -6,7 +6,7 @@ import json
 import re
 from binascii import a2b_base64
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from livinglab.domain.canonical import parse_json
 from livinglab.domain.errors import EvidenceBroken
@@ -44,22 +44,25 @@ def parse(data: bytes, where: str = "envelope") -> tuple[bytes, str, list[tuple[
     return _parse_fast(data) or _parse(data, where)
 
 
-_WRITTEN = re.compile(
-    rb'\{"payload":"([^"]*+)","payloadType":"application/vnd\.in-toto\+json",'
-    rb'"signatures":\[\{"keyid":"([0-9a-f]*+)","sig":"([^"]*+)"\}\]\}'
+_HEAD = b'{"payload":"'
+_TAIL = re.compile(
+    rb'","payloadType":"application/vnd\.in-toto\+json",'
+    rb'"signatures":\[\{"keyid":"([0-9a-f]{64})","sig":"([A-Za-z0-9+/=]{88})"\}\]\}'
 )
-"""What `envelope` writes, byte for byte, of an in-toto statement. Payload and signature are then read as Base64,
-so that nothing in them can be an escape."""
+"""What `envelope` writes, byte for byte, after the payload of an in-toto statement: a sha256 and an Ed25519 signature, so that it has one length."""
+_TAIL_LENGTH = len(envelope(b"", IN_TOTO, "0" * 64, bytes(64))) - len(_HEAD)
 
 
 def _parse_fast(data: bytes) -> tuple[bytes, str, list[tuple[str, bytes]]] | None:
-    """As `_parse`, of what `envelope` wrote; `None` for anything else."""
-    written = _WRITTEN.fullmatch(data)
-    if written is None:
+    """As `_parse`, of what `envelope` wrote; `None` for anything else. Payload and signature are Base64, so that nothing in them can be an escape."""
+    end = len(data) - _TAIL_LENGTH
+    tail = _TAIL.fullmatch(data, end) if data.startswith(_HEAD) and end >= len(_HEAD) else None
+    if tail is None:
         return None
-    payload, key_id, signature = written.groups()
+    key_id, signature = tail.groups()
     try:
-        return a2b_base64(payload, strict_mode=True), IN_TOTO, [(key_id.decode(), a2b_base64(signature, strict_mode=True))]
+        payload = a2b_base64(data[len(_HEAD) : end], strict_mode=True)
+        return payload, IN_TOTO, [(key_id.decode(), a2b_base64(signature, strict_mode=True))]
     except binascii.Error:
         return None
 
@@ -85,10 +88,10 @@ def _parse(data: bytes, where: str) -> tuple[bytes, str, list[tuple[str, bytes]]
 @lru_cache(maxsize=1_024)
 def _verifier(pem: bytes) -> tuple[Callable[[bytes, bytes], bool], str]:
     """The check of a signature over a message by this key, and the key's id. Keys are imported once they are needed: they know envelopes."""
-    from livinglab.evidence.keys import known, public_verifies
+    from livinglab.evidence.keys import known, verifier
 
     public, name = known(pem)
-    return partial(public_verifies, public), name
+    return verifier(public), name
 
 
 def open_envelope(data: bytes, keys: Mapping[str, bytes], where: str = "envelope") -> tuple[bytes, list[str]]:
