@@ -9,6 +9,7 @@ everything, and times in milliseconds as the clients see them; then the same of 
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import random
@@ -114,6 +115,8 @@ def measure(name: str, clients: int, requests: list[Request], token: str, rate: 
         shares, pause = [requests[n::clients] for n in range(clients)], clients / rate if rate else 0.0
         await asyncio.gather(*(one_after_the_other(PORT + n % servers, share, token, pause, times, wrong) for n, share in enumerate(shares)))
 
+    gc.collect()
+    gc.freeze()  # what the clients' own process takes to look for garbage is nobody's answer
     begun = time.perf_counter()
     asyncio.run(everybody())
     reached = len(times) / (time.perf_counter() - begun)

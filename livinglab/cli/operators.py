@@ -68,7 +68,7 @@ def serve(host: str | None, port: int | None) -> None:
 
     settings = read_settings()
     configure(settings.log)
-    uvicorn.run("sandbox_api.app:create_app", factory=True, host=host or settings.api_host, port=port or settings.api_port, log_level="warning",
+    uvicorn.run("sandbox_api.app:serving_app", factory=True, host=host or settings.api_host, port=port or settings.api_port, log_level="warning",
                 log_config=None, timeout_graceful_shutdown=2)  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """The API as its callers meet it: who may what, what is refused and how it is said, and nothing about others."""
 
 import asyncio
+import gc
 import json
 import tarfile
 from contextlib import aclosing
 from io import BytesIO
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,6 +15,7 @@ from starlette.testclient import TestClient
 from livinglab.bootstrap import Lab
 from livinglab.domain.errors import LivingLabError
 from sandbox_api import following
+from sandbox_api.app import serving_app
 from sandbox_api.errors import STATUS
 from sandbox_api.rates import Open
 
@@ -39,6 +42,16 @@ def test_every_domain_error_has_a_status() -> None:
         return {kind}.union(*(kinds(k) for k in kind.__subclasses__()))
 
     assert all(any(parent in STATUS for parent in kind.__mro__) for kind in kinds(LivingLabError))
+
+
+def test_what_a_serving_process_has_loaded_is_not_looked_through_for_garbage_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVINGLAB_HOME", str(tmp_path))
+    try:
+        app = serving_app()
+        assert not any(held is app for held in gc.get_objects())
+    finally:
+        gc.unfreeze()
+    assert any(held is app for held in gc.get_objects())
 
 
 @pytest.mark.parametrize(("method", "path", "status", "says"), [
