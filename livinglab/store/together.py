@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from livinglab.domain.errors import Unreachable
 
 MOST = 12
-"""Parts of one transaction. Other processes wait for all of them, and the first for the last: with more, a few more are done, and waits are longer."""
+"""Parts of one transaction. Other processes wait for all of them, and the first for the last: with more, few more are done, and waits are longer."""
 Begin = Callable[[], tuple[sa.Connection, sa.RootTransaction]]
 
 
