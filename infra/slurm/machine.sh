@@ -73,7 +73,10 @@ start() {
         until_true 30 bash -c 'exec 9<>/dev/tcp/ctl/6819'
         ;;
     slurmctld)
-        runuser -u slurm -- slurmctld
+        # One that was killed before it first saved who used how much (after minutes) does not start again, unless told not to mind (-i).
+        local minding=()
+        [ -e /var/spool/slurmctld/assoc_usage ] || minding=(-i)
+        runuser -u slurm -- slurmctld "${minding[@]}"
         until_true 30 scontrol ping
         ;;
     slurmrestd) # as a user who is nobody else: it may do nothing but pass on what a token allows
