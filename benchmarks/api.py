@@ -11,17 +11,15 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-import httpx
 import yaml
 
 from livinglab.bootstrap import Lab, open_lab
@@ -34,6 +32,7 @@ from livinglab.services.ids import new_id
 from livinglab.services.runs import new_attempt
 from livinglab.settings import Settings
 from tests.fixtures.postgres import private_postgres
+from tests.fixtures.servers import running
 from tests.unit.api.conftest import ROOT, image_archive
 
 PORT = 8471
@@ -124,16 +123,10 @@ def measure(name: str, clients: int, requests: list[Request], token: str, rate: 
     print(f"{name:<58} {reached:6.0f}/s   p50 {p50:6.1f}   p99 {p99:6.1f}   {len(wrong)} refused {sorted(set(wrong))[:2] or ''}", flush=True)
 
 
-def serve(home: Path, url: str, port: int) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "LIVINGLAB_HOME": str(home), "LIVINGLAB_DATABASE": url, "LIVINGLAB_RATE": "0"}
-    server = subprocess.Popen([sys.executable, "-m", "livinglab.cli", "serve", "--port", str(port)], env=environment)
-    for _ in range(200):
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/healthz").is_success:
-                return server
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise TimeoutError("the API did not come up")
+def serving(home: Path, url: str, port: int) -> AbstractContextManager[None]:
+    command = [sys.executable, "-m", "livinglab.cli", "serve", "--port", str(port)]
+    settings = {"LIVINGLAB_HOME": str(home), "LIVINGLAB_DATABASE": url, "LIVINGLAB_RATE": "0"}
+    return running(command, f"http://127.0.0.1:{port}/healthz", home.parent / f"server-{port}", settings)
 
 
 def main() -> None:
@@ -145,8 +138,9 @@ def main() -> None:
         home = Path(folder) / "home"
         lab = open_lab(Settings(home=home, database=url))
         participant, authority, plans = furnish(lab, Path(folder), given.plans)
-        servers = [serve(home, url, PORT + n) for n in range(given.servers)]
-        try:
+        with ExitStack() as servers:
+            for number in range(given.servers):
+                servers.enter_context(serving(home, url, PORT + number))
             keyed = [("POST", "/v1/runs", f"Content-Type: application/json\r\nIdempotency-Key: key-{n:08}\r\n", json.dumps({"plan": plan}).encode())
                      for n, plan in enumerate(plan for _ in range(RUNS) for plan in plans)]  # fmt: skip
             asked = iter(keyed)
@@ -159,10 +153,6 @@ def main() -> None:
                 for what, query in (("its runs", ""), ("a plan's", f"&plan={plans[1]}")):
                     pages = [("GET", f"/v1/runs?limit=100{query}", "", b"")] * 300
                     measure(f"100 of {given.listed:,} runs, {who}, {what}, one client", 1, pages, token)
-        finally:
-            for server in servers:
-                server.terminate()
-                server.wait(30)
 
 
 if __name__ == "__main__":
