@@ -87,11 +87,14 @@ def _parse(data: bytes, where: str) -> tuple[bytes, str, list[tuple[str, bytes]]
 
 @lru_cache(maxsize=1_024)
 def _verifier(pem: bytes) -> tuple[Callable[[bytes, bytes], bool], str]:
-    """The check of a signature over a message by this key, and the key's id. Keys are imported once they are needed: they know envelopes."""
-    from livinglab.evidence.keys import known, verifier
+    """The check of a signature over a message by this key, and the key's id: reading a key takes longer than checking a signature with it.
 
-    public, name = known(pem)
-    return verifier(public), name
+    Keys are imported once they are needed: they know envelopes.
+    """
+    from livinglab.evidence.keys import key_id, load_public, verifier
+
+    public = load_public(pem)
+    return verifier(public), key_id(public)
 
 
 def open_envelope(data: bytes, keys: Mapping[str, bytes], where: str = "envelope") -> tuple[bytes, list[str]]:

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -47,13 +46,6 @@ def load_public(pem: bytes) -> Ed25519PublicKey:
 def key_id(key: Ed25519PublicKey) -> str:
     """sha256 of the SubjectPublicKeyInfo's DER, in hex: two names for one key are one name."""
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
-@lru_cache(maxsize=1_024)
-def known(pem: bytes) -> tuple[Ed25519PublicKey, str]:
-    """The same, with its id, remembered: reading a key takes longer than checking a signature with it."""
-    key = load_public(pem)
-    return key, key_id(key)
 
 
 def key_id_of(pem: bytes) -> str:
