@@ -174,14 +174,13 @@ class Campaign:
 
     def _break(self) -> None:
         """A fault after the other, each with time to be mended, as long as runs are asked for."""
-        parts = self._in_turn()
+        faults = self._in_turn()
         while not self.done.is_set():
             if self.done.wait(self.breaking.uniform(1, 5)):
                 return
             if len(self.accepted) >= self.runs:
                 return
-            part = next(parts)
-            fault = self.breaking.choice(part.faults)
+            part, fault = next(faults)
             at = time.time()
             part.hurt(fault)
             try:
@@ -190,10 +189,14 @@ class Campaign:
                 part.mend(fault)
             self.result.faults.append(Fault(part.name, fault, part.site, at, time.time()))
 
-    def _in_turn(self) -> "Iterator[Part]":
-        """Every part once, in an order of chance, and again."""
+    def _in_turn(self) -> "Iterator[tuple[Part, str]]":
+        """Every part once, in an order of chance, and again; and so each part's faults."""
+        left: dict[str, list[str]] = {}
         while True:
-            yield from self.breaking.sample(self.house.parts, len(self.house.parts))
+            for part in self.breaking.sample(self.house.parts, len(self.house.parts)):
+                if not left.get(part.name):
+                    left[part.name] = self.breaking.sample(part.faults, len(part.faults))
+                yield part, left[part.name].pop()
 
     def _await_ends(self) -> None:
         end = time.monotonic() + PATIENCE
