@@ -50,7 +50,7 @@ test: setup ## everything: the checks, and all tests on the real backends (REQUI
 campaign: setup ## 200 runs on three sites while all parts are killed, stopped and filled up (RUNS=… SEED=…); the report goes to docs/campaign.md
 	infra/images/all.sh >/dev/null
 	infra/images/build.sh pilot-tests tests/pilots
-	$(PYTHON) -m tests.campaign --runs $(or $(RUNS),200) --seed $(or $(SEED),1) --report docs/campaign.md
+	$(PYTHON) -m tests.campaign --runs $(or $(RUNS),200) --seed $(or $(SEED),1) --report docs/campaign.md --keep .run/campaign
 
 client: setup ## make a typed Python client of the API from its OpenAPI document, in dist/client
 	@$(PYTHON) infra/client.py

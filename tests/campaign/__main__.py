@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, help="Where the report goes [default: standard output].")
     parser.add_argument("--json", type=Path, help="Where all of it goes.")
+    parser.add_argument("--keep", type=Path, help="A folder for logs, events and queues.")
     given = parser.parse_args()
     beds = {"slurm": "livinglab-slurm-campaign", "kubernetes": "livinglab-k8s-campaign"}
     for kind, name in beds.items():
@@ -27,6 +28,8 @@ def main() -> int:
     try:
         with open_house(slurm.bed_of_this_machine(), kubernetes.bed_of_this_machine()) as house:
             result = Campaign(house, given.runs, given.seed).run()
+            if given.keep:
+                house.keep(given.keep)
     finally:
         for kind in beds:
             subprocess.run([ROOT / "infra" / kind / "bed.sh", "down"], check=False)

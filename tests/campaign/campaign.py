@@ -2,8 +2,10 @@
 
     PYTHONPATH=. .venv/bin/python -m tests.campaign [--runs 200] [--seed 1] [--report docs/campaign.md]
 
-Nobody helps the lab: a part is hurt, and after a while mended (a process that was killed is started again, as an init system would); what
-happens to the runs is the lab's affair. Judged afterwards, by the lab's records and by those of the sites:
+Nobody helps the lab: a part is hurt, and after a while mended (a process that was killed is started again, as an init system would, and a node
+that Slurm has taken out of service is given back, as its administrators would); what happens to the runs is the lab's affair.
+
+Judged afterwards, by the lab's records and by those of the sites:
 
 - lost: a run that was accepted, and is not there;
 - stuck: one that is not over, long after the last fault;
@@ -111,17 +113,17 @@ class Campaign:
             for kind, (entrypoint, limits, _end) in KINDS.items():
                 self.plans[site, kind] = self.house.agree(manifest(*entrypoint, **limits))
         breaker = threading.Thread(target=self._break_all, name="breaker")
-        watcher = threading.Thread(target=self.house.watch, args=(self.done,), name="watcher")
-        watcher.start()
-        breaker.start()
+        others = [threading.Thread(target=what, args=(self.done,), name=what.__name__) for what in (self.house.watch, self.house.administer)]
+        for thread in (*others, breaker):
+            thread.start()
         try:
             self._ask()
             breaker.join()
             self._await_ends()
         finally:
             self.done.set()
-            breaker.join()
-            watcher.join()
+            for thread in (*others, breaker):
+                thread.join()
         if self.trouble:
             raise self.trouble
         self.result.seconds = time.monotonic() - begun

@@ -1,7 +1,6 @@
 """A lab in all its parts, each of which may be broken: database, API, a worker per site, Prefect, MLflow, and the sites' own masters."""
 
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
@@ -37,7 +36,7 @@ from tests.labs import TINY, Parties
 
 BIN = ROOT / ".venv" / "bin"
 DISK = 1 << 30
-"""Bytes of the lab's own disk."""
+"""Bytes of the lab's own disk, and of the engine's."""
 
 
 @dataclass
@@ -94,6 +93,13 @@ class House:
                     if key := container["Labels"].get("livinglab.key"):
                         self._seen[key].add(container["Id"])
 
+    def administer(self, done: threading.Event) -> None:
+        """What people at the cluster do: a node that Slurm has taken out of service, since it was to start a job twice, is given back."""
+        while not done.wait(2):
+            with suppress(AssertionError, subprocess.TimeoutExpired):  # the controller is away
+                if drained := self.slurm.on("ctl", "sinfo", "--noheader", "--Node", "--states=drain", "--format=%N").split():
+                    self.slurm.on("ctl", "scontrol", "update", f"NodeName={','.join(drained)}", "State=RESUME")
+
     def starts(self, keys: Collection[str]) -> Counter[str]:
         """Job → how often it was started, by the sites' own records."""
         found = Counter({key: len(ids) for key, ids in self._seen.items()})
@@ -133,6 +139,19 @@ class House:
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if f"{self.folder}/home/work" in line]
         return [*names, *queued, *jobs, *mounts]
 
+    def keep(self, into: Path) -> None:
+        """What tells why something went wrong: the lab's logs and events, and what the clusters say of their jobs."""
+        shutil.copytree(self.folder / "logs", into, dirs_exist_ok=True)
+        with self.parties.lab.store.transaction(read_only=True) as tx:
+            (into / "events.jsonl").write_text("".join(f"{event.model_dump_json()}\n" for event in tx.events(0, 1_000_000)))
+        asked = {
+            "queue": ("ctl", "scontrol show jobs; scontrol show nodes"),
+            "accounts": ("ctl", "sacct --allusers --duplicates --starttime now-1days --long --parsable2"),
+            **{machine: (machine, "cat /var/log/slurm/*.log") for machine in ("ctl", "c1", "c2")},
+        }
+        for name, (machine, command) in asked.items():
+            (into / name).write_text(self.slurm.on(machine, "sh", "-c", command))
+
 
 @contextmanager
 def open_house(slurm: SlurmBed, kubernetes: KubernetesBed) -> Iterator[House]:
@@ -146,7 +165,7 @@ def open_house(slurm: SlurmBed, kubernetes: KubernetesBed) -> Iterator[House]:
         database = Database()
         stack.callback(database.remove)
         database.start()
-        own = OwnEngine(Path(tempfile.mkdtemp(prefix="ll-engine-", dir="/tmp")))
+        own = OwnEngine(Path(tempfile.mkdtemp(prefix="ll-engine-", dir="/tmp")), disk=DISK)
         stack.callback(_remove_engine, own)
         own.start()
         client = stack.enter_context(kubernetes.client())
@@ -226,5 +245,4 @@ def _remove_engine(engine: OwnEngine) -> None:
     with suppress(DockerException, OSError):
         for container in docker.APIClient(base_url=engine.url, timeout=10).containers(all=True):
             docker.APIClient(base_url=engine.url, timeout=30).remove_container(container["Id"], force=True)
-    engine.end(signal.SIGTERM)
-    shutil.rmtree(engine.folder, ignore_errors=True)
+    engine.remove()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from livinglab.sites.tmpfs import mount_sized, unmount
 from tests.fixtures.available import postgres_binaries
 from tests.fixtures.engine import OwnEngine
 from tests.fixtures.kubernetes import KubernetesBed
@@ -20,6 +21,7 @@ from tests.fixtures.slurm import SlurmBed
 from tests.waiting import until
 
 READY_WITHIN = 240.0  # seconds
+_DATABASE_DISK = 512 << 20  # bytes
 
 
 class Part(Protocol):
@@ -93,27 +95,58 @@ class Process:
             self.send(signal.SIGCONT)
 
 
+def fill(folder: Path) -> None:
+    """Write until there is no room."""
+    with (folder / "ballast").open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 20))
+
+
+def empty(folder: Path) -> None:
+    """Undo `fill`."""
+    (folder / "ballast").unlink()
+
+
 class Database(Process):
-    """PostgreSQL with its own defaults, on a Unix socket. What a client was told is on the disk stays, however it ends."""
+    """PostgreSQL with its own defaults, on a Unix socket and a small disk. What a client was told is on the disk stays, however it ends."""
 
     def __init__(self) -> None:
         binaries = postgres_binaries()
         assert binaries is not None, "PostgreSQL is not installed"
         self.place = Path(tempfile.mkdtemp(prefix="llpg-", dir="/tmp"))  # a socket's path may have 107 bytes
         before = as_somebody_else(self.place, dies_with_us=False)  # it is started again by threads that end
-        options: list[str | Path] = ["-D", self.place / "data", "-U", "lab", "-A", "trust", "-E", "UTF8", "--no-locale"]
+        self.disk, owner = self.place / "disk", self.place.stat()
+        mount_sized(self.disk, size=_DATABASE_DISK, inodes=50_000, uid=owner.st_uid, gid=owner.st_gid)
+        data = self.disk / "data"
+        options: list[str | Path] = ["-D", data, "-U", "lab", "-A", "trust", "-E", "UTF8", "--no-locale"]
         subprocess.run([*before, binaries / "initdb", *options], check=True, capture_output=True, cwd=self.place)
         asked: list[str | Path] = [binaries / "pg_isready", "-q", "-h", self.place, "-U", "lab"]
         super().__init__(
-            "postgresql", [*before, binaries / "postgres", "-D", self.place / "data", "-k", self.place, "-c", "listen_addresses="], self.place,
-            lambda: subprocess.run(asked, check=False).returncode == 0)  # fmt: skip
+            "postgresql", [*before, binaries / "postgres", "-D", data, "-k", self.place, "-c", "listen_addresses=", "-c", "max_wal_size=128MB"],
+            self.place, lambda: subprocess.run(asked, check=False).returncode == 0, faults=("kill", "stop", "full"))  # fmt: skip
 
     @property
     def url(self) -> str:
         return f"postgresql+psycopg://lab@/postgres?host={self.place}"
 
+    def hurt(self, fault: str) -> None:
+        if fault == "full":
+            fill(self.disk)
+        else:
+            super().hurt(fault)
+
+    def mend(self, fault: str) -> None:
+        if fault != "full":
+            super().mend(fault)
+            return
+        empty(self.disk)
+        if self.running is None or self.running.poll() is not None:  # it cannot go on without room for its log
+            self.start()
+        until(self.ready, READY_WITHIN, "postgresql is not ready")
+
     def remove(self) -> None:
         self.end(signal.SIGINT)
+        unmount(self.disk)
         shutil.rmtree(self.place, ignore_errors=True)
 
 
@@ -124,17 +157,21 @@ class Engine:
     engine: OwnEngine
     name: str = "dockerd"
     site: str | None = "docker"
-    faults: tuple[str, ...] = ("kill", "stop")
+    faults: tuple[str, ...] = ("kill", "stop", "full")
 
     def hurt(self, fault: str) -> None:
         if fault == "kill":
             self.engine.end(signal.SIGKILL)
+        elif fault == "full":
+            fill(self.engine.data)
         else:
             self.engine.pause(signal.SIGSTOP)
 
     def mend(self, fault: str) -> None:
         if fault == "kill":
             self.engine.start()
+        elif fault == "full":
+            empty(self.engine.data)
         else:
             self.engine.pause(signal.SIGCONT)
 
@@ -186,12 +223,10 @@ class Disk:
 
     def hurt(self, fault: str) -> None:
         assert fault == "full"
-        with (self.home / "ballast").open("wb") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(1 << 20))
+        fill(self.home)
 
     def mend(self, fault: str) -> None:
-        (self.home / "ballast").unlink()
+        empty(self.home)
 
 
 @dataclass

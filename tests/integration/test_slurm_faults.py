@@ -14,21 +14,19 @@ import pytest
 
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.errors import PlatformFault, Unreachable
-from livinglab.ports import Observation, Seen
+from livinglab.ports import Seen
 from livinglab.sites.shell import Shell, local_shell
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.control import Line
-from livinglab.testing.bench import begin, collected, ended, key_of, push, spec_of, until
+from livinglab.testing.bench import begin, collected, ended, push, until
 from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
 from tests.hostile import spec_for
+from tests.slurm_job import KEY, SHORT, assert_it_ran_well, begins_at_once, line_of, node_of, runs, see, start
 from tests.waiting import until as eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 NOWHERE = local_shell(["/nowhere/to/be/found"])
-KEY = key_of("run-h.1")
-SHORT = ("python3", "-c", "import time; print('here', flush=True); time.sleep(3); open('/out/a.txt', 'w').write('data')")
 
 
 @pytest.fixture
@@ -36,115 +34,6 @@ def bench(tmp_path: Path, engine_image: tuple[FileArtifacts, str], fragile_bed: 
     bench = SlurmBench(tmp_path / "bench", *engine_image, fragile_bed.local(), NOWHERE)
     yield bench
     bench.close()
-
-
-def start(bench: SlurmBench, argv: tuple[str, ...] = SHORT, **limits: float) -> None:
-    bench.site.ensure_image(bench.image)
-    push(bench, KEY.attempt, b"data")
-    bench.site.submit(spec_for(bench, argv, **limits), KEY)
-
-
-def see(bench: SlurmBench) -> Observation:
-    return bench.site.observe([KEY])[KEY]
-
-
-def runs(bench: SlurmBench) -> Line:
-    """The job's line, once its container is seen at work, and the last look at the queue is not of before that."""
-    until(bench.site, KEY, lambda seen: seen.seen is Seen.RUNNING and bench.site.logs(KEY, 0, 10) == b"here\n")
-    return line_of(bench)
-
-
-def line_of(bench: SlurmBench) -> Line:
-    lines = [line for line in bench.site._control.queue() if line.name == bench.site.layout.job(KEY)]
-    assert len(lines) == 1, lines
-    return lines[0]
-
-
-def node_of(line: Line) -> str:
-    """The machine of the bed on which a job runs."""
-    return f"c{line.nodes[-1]}"
-
-
-def begins_at_once(bed: SlurmBed, line: Line) -> None:
-    """A job that was put back into the queue is kept there for two minutes, of which the tests have none."""
-    bed.on("ctl", "scontrol", "update", f"JobId={line.id}", "StartTime=now")
-
-
-@contextmanager
-def stopped(bed: SlurmBed, service: str) -> Iterator[None]:
-    bed.on("ctl", "machine.sh", "stop", service)
-    try:
-        yield
-    finally:
-        bed.on("ctl", "machine.sh", "start", service)
-
-
-def assert_it_ran_well(bench: SlurmBench) -> None:
-    assert ended(bench, KEY).exit_code == 0
-    assert [(f.path, f.size) for f in collected(bench, KEY).outputs] == [("a.txt", 4)]
-    assert bench.times_started(KEY) == 1
-
-
-# --- daemons ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_controller_that_is_started_again_in_the_middle_of_a_run(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
-    start(bench, bench.argv("linger"))
-    runs(bench)
-    with stopped(fragile_bed, "slurmctld"):
-        eventually(lambda: see(bench).seen is Seen.UNREACHABLE)
-        with pytest.raises(Unreachable):
-            bench.site.submit(spec_of(bench, "run-b.1", "greet", mounts=()), key_of("run-b.1"))
-        with pytest.raises(Unreachable):
-            bench.site.cancel(KEY, timedelta(0))
-    until(bench.site, KEY, lambda seen: seen.seen is Seen.RUNNING)
-    bench.site.release("run-b.1")
-    bench.site.cancel(KEY, timedelta(0))
-    ended(bench, KEY)
-    outcome = collected(bench, KEY)
-    assert (outcome.exit_code, outcome.limit) == (137, None)
-
-
-def test_a_job_that_ends_while_the_controller_is_away(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
-    start(bench)
-    runs(bench)
-    with stopped(fragile_bed, "slurmctld"):
-        bench.site.wait([KEY], timedelta(seconds=5))
-    assert_it_ran_well(bench)
-
-
-def test_a_job_that_ends_while_accounting_is_away(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
-    """It costs the figures that only accounting has, and they are there again afterwards."""
-    with stopped(fragile_bed, "slurmdbd"):
-        start(bench)
-        assert ended(bench, KEY).exit_code == 0
-        away = collected(bench, KEY)
-        nobody = key_of("run-nobody.1")
-        assert bench.site.observe([nobody])[nobody].seen is Seen.ABSENT  # nothing of it lies at the cluster, so accounting is not asked
-    eventually(lambda: "elapsed_seconds" in collected(bench, KEY).usage)
-    after = collected(bench, KEY)
-    assert away.outputs == after.outputs
-    assert "elapsed_seconds" not in away.usage
-    assert {name: away.usage[name] for name in ("wall_seconds", "memory_peak_bytes", "cpu_seconds")}.items() <= after.usage.items()
-
-
-def test_a_job_that_the_controller_has_forgotten(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
-    """Accounting knows it; and where accounting is away too, nothing is known of it."""
-    fragile_bed.on("ctl", "sed", "-i", "s/^MinJobAge=.*/MinJobAge=2/", "/etc/slurm/slurm.conf")
-    fragile_bed.on("ctl", "scontrol", "reconfigure")
-    try:
-        start(bench)
-        eventually(lambda: see(bench).seen is Seen.EXITED)
-        eventually(lambda: not [line for line in bench.site._control.queue() if line.name == bench.site.layout.job(KEY)], 120)
-        site = bench.again()
-        with stopped(fragile_bed, "slurmdbd"):
-            assert site.observe([KEY])[KEY].seen is Seen.UNREACHABLE
-        assert site.observe([KEY])[KEY].raw == "COMPLETED"
-        assert [f.path for f in collected(bench, KEY, site).outputs] == ["a.txt"]
-        assert not site.submit(spec_for(bench, SHORT), KEY).created
-    finally:
-        fragile_bed.on("ctl", "sed", "-i", "s/^MinJobAge=.*/MinJobAge=300/", "/etc/slurm/slurm.conf")
-        fragile_bed.on("ctl", "scontrol", "reconfigure")
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from livinglab.sites.scratch import Layout
 from livinglab.sites.shell import Failed
 from livinglab.sites.slurm.control import Cluster, Request
 from livinglab.sites.slurm.sharing import Snapshot
-from livinglab.sites.slurm.states import lives
+from livinglab.sites.slurm.states import given_up, lives
 from livinglab.sites.staging import Staging
 from livinglab.sites.transfer import place
 
@@ -119,7 +119,10 @@ class SlurmImages:
             time.sleep(self._settings.poll_seconds)
 
     def _is_queued(self, name: str) -> bool:
-        return any(lives(line.state) for line in self._queue.look(fresh=True).get(name, ()))
+        waiting = [line for line in self._queue.look(fresh=True).get(name, ()) if lives(line.state)]
+        held = [line for line in waiting if given_up(line.state, line.reason)]
+        self._control.cancel([line.id for line in held])
+        return len(waiting) > len(held)
 
 
 def _refuse_what_speaks_first(archive: Path) -> None:

@@ -14,14 +14,15 @@ NOT_OURS, BROKEN, LOST = 96, 95, 94
 KILLED = 137
 _YOUNG_SECONDS = 60
 """For so long after its submission a job may be unknown to everybody."""
-_BOOKED_SECONDS = 3_600
-"""For so long after its end a job that the controller has forgotten may be unknown to accounting, which hears of it late."""
+_BOOKED_SECONDS = 120
+"""For so long after its end a job that the controller has forgotten may be unknown to accounting, which hears of it late. Later nobody will
+tell: a controller that is killed comes back with what it had saved seconds before, and of a job of those seconds accounting never hears more."""
 
 Facts = Mapping[str, str]
 """What lies in a job's folder: `there`, `leader` (the job that this container is part of, where it is not the first), `age` (seconds
 since anything in it changed), `slurm` (its names at the scheduler besides its own: of tasks of arrays), `claim`, `cancelled` (by the
-lab), `lost` (begun on a node that failed), `broken`, `end`, and per role `ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`,
-`ROLE/full`, `ROLE/oom` (the kernel has ended some of it for its memory)."""
+lab), `lost` (it must not begin again; why, where the lab found that out), `broken`, `end`, `since` (seconds since its end), and per role
+`ROLE/exit`, `ROLE/stopped`, `ROLE/started`, `ROLE/ended`, `ROLE/full`, `ROLE/oom` (the kernel has ended some of it for its memory)."""
 
 ASK = r"""
 cd "$1/jobs" || exit
@@ -34,6 +35,7 @@ while read -r job; do
     [ -f "$job/slurm" ] && printf '%s\tslurm\t%s\n' "$job" "$(tr '\n' ' ' <"$job/slurm")"
     [ -L "$job" ] && printf '%s\tleader\t%s\n' "$job" "$(readlink "$job")"
     printf '%s\tage\t%s\n' "$job" "$((now - made))"
+    ended="$(stat -c %Y "$job/left/end" 2>/dev/null)" && printf '%s\tsince\t%s\n' "$job" "$((now - ended))"
     for file in "$job"/claim "$job"/cancelled "$job"/lost "$job"/left/broken "$job"/left/end "$job"/left/*/exit "$job"/left/*/stopped \
         "$job"/left/*/started "$job"/left/*/ended "$job"/left/*/full "$job"/left/*/oom; do
         [ -f "$file" ] || continue
@@ -107,8 +109,8 @@ def observe(key: JobKey, line: Line | None, facts: Facts, now: datetime) -> Obse
 
 def _observe_unknown(key: JobKey, facts: Facts, now: datetime) -> Observation:
     """One that neither the controller nor accounting knows, though its folder is there."""
-    raw, end = "unknown to the scheduler", stamp(facts.get("end"))
-    if end and abs((now - end).total_seconds()) < _BOOKED_SECONDS:
+    raw = "unknown to the scheduler"
+    if "end" in facts and float(facts.get("since", 0)) < _BOOKED_SECONDS:
         return Observation(key=key, seen=Seen.UNREACHABLE, raw=raw, at=now, reason="it has ended, and accounting has not been told how")
     young = "end" not in facts and float(facts.get("age", 0)) < _YOUNG_SECONDS
     return Observation(key=key, seen=Seen.PENDING if young else Seen.ABSENT, raw=raw, at=now)
@@ -150,7 +152,7 @@ def fault_of(key: JobKey, line: Line, facts: Facts) -> str | None:
 def _fault_of_cluster(line: Line, facts: Facts) -> str | None:
     phase, state = phase_of(line.state), _told(line)
     if "lost" in facts:
-        return "the job had begun on a node that failed, so it was not begun again on another."
+        return facts["lost"] or "the job had begun on a node that failed, so it was not begun again on another."
     if phase is Phase.LOST:
         return f"the job was lost with its node {line.nodes or '(none)'}: {state}."
     if phase is Phase.CANCELLED:

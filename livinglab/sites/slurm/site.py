@@ -21,7 +21,7 @@ from livinglab.sites.slurm.collecting import Collector
 from livinglab.sites.slurm.control import Cluster, Line, Request
 from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.sharing import Ends, Patience, Snapshot
-from livinglab.sites.slurm.states import Phase, lives, phase_of
+from livinglab.sites.slurm.states import Phase, given_up, lives, phase_of
 from livinglab.sites.slurm.submitting import Job, MissingError, Submissions
 from livinglab.sites.slurm.tools import place_tools
 from livinglab.sites.staging import ROLES, Staging, dataset_in
@@ -32,7 +32,8 @@ _LOG = '[ -f "$1" ] || exit 0; tail -c +"$2" "$1" | head -c "$3"'
 _NO_FOLDER = 66
 _THERE = f'[ -d "$1" ] || exit {_NO_FOLDER}\n'
 _OWNED = 'cd "$1/jobs" || exit; cat -- */keys 2>/dev/null || true'
-_LOSE = 'cd "$1/jobs/$2" && : >lost'
+_LOSE = 'cd "$1/jobs/$2" && printf "%s\n" "${3-}" >lost'
+_HELD = "the job could not be started on a node, and the cluster holds it ({reason}), so that the lab cancelled it."
 _RELEASE = 'cd "$1" || exit; attempt="$2"; shift 2; rm -rf "$attempt"; for job; do rm -rf "jobs/$job" "ended/$job"; done'
 _SETTLE, _SETTLE_MOST = 0.05, 5.0
 """Seconds between the script's end and the next look at what the scheduler says of it; twice as long before each one after that."""
@@ -209,7 +210,13 @@ class SlurmSite:
         return found
 
     def _end_what_was_lost(self, alive: Mapping[str, Line]) -> None:
-        """Slurm begins a job again when its node failed, where it may be running still. The lab ends it; a later look finds it ended."""
+        """Slurm begins a job again when its node failed, where it may be running still. The lab ends it; a later look finds it ended.
+
+        So it does with one that Slurm has given up, and holds until a person lets it go.
+        """
+        for name, line in alive.items():
+            if given_up(line.state, line.reason):
+                self._lose(name, line, _HELD.format(reason=line.reason))
         restarted = {name: line for name, line in alive.items() if line.restarts > self._restarts.get(name, 0)}
         if not restarted:
             return
@@ -217,10 +224,13 @@ class SlurmSite:
         for name, line in restarted.items():
             mine = [told for told in tries if told.id == line.id]
             if observing.lost_before(mine, facts.get(name, {})):
-                self._shell.run(_LOSE, str(self.layout.root), name)
-                self._control.cancel([line.id])
+                self._lose(name, line)
             elif sum(told.ended is not None for told in mine) >= line.restarts:
                 self._restarts[name] = line.restarts
+
+    def _lose(self, name: str, line: Line, *why: str) -> None:
+        self._shell.run(_LOSE, str(self.layout.root), name, *why)
+        self._control.cancel([line.id])
 
     def _facts(self, names: set[str]) -> dict[str, dict[str, str]]:
         if not names:

@@ -38,7 +38,7 @@ _ADVICE: dict[str, str] = {
     "BeginTime": "It was put back into the queue and may start again in a moment.",
     "JobHeldUser": "It is held; `livinglab run release` lets it go.",
     "JobHeldAdmin": "The cluster's administrators hold it, and only they can let it go.",
-    "launch failed requeued held": "Its start failed on a node and the cluster holds it: the administrators look at the node and release it.",
+    "launch failed requeued held": "Its start failed on a node and the cluster holds it: the lab cancels it, and tries again.",
     "Reservation": "It waits for the reservation that this site names to begin.",
     "ReservationDeleted": "The reservation that this site names is over, and the cluster holds what still waited in it: cancel the run, or ask the"
     " cluster's administrators to move the job to another one.",
@@ -63,9 +63,12 @@ _ADVICE: dict[str, str] = {
     "SystemFailure": "Slurm itself failed.",
     "Prolog": "The node is being prepared for it.",
     "DeadLine": "It could not end in time.",
-    "JobHoldMaxRequeue": "It was put back into the queue too often; the administrators must look at it.",
+    "JobHoldMaxRequeue": "It was put back into the queue too often and the cluster holds it: the lab cancels it, and tries again.",
     "InactiveLimit": "It was inactive for too long.",
 }
+
+_GIVEN_UP = ("launch failed requeued held", "JobHoldMaxRequeue")
+"""Reasons for which Slurm itself holds a job; nothing but a person would let it go."""
 
 
 def phase_of(state: str) -> Phase | None:
@@ -79,9 +82,14 @@ def lives(state: str) -> bool:
     return phase_of(state) in (Phase.WAITING, Phase.RUNNING)
 
 
+def given_up(state: str, reason: str) -> bool:
+    """Does a job stand in the queue that Slurm will not start (again) of its own accord?"""
+    return phase_of(state) is Phase.WAITING and _plain(reason) in _GIVEN_UP
+
+
 def advice(state: str, reason: str) -> str:
     """A sentence on what a job that waits waits for, and what to do about it. Empty where there is nothing to say."""
-    reason = reason.strip("() ").replace("_", " ") if "requeued" in reason else reason.strip("() ").split(",")[0]
+    reason = _plain(reason)
     if state.startswith("RESV_DEL_HOLD"):
         reason = "ReservationDeleted"
     known = _ADVICE.get(reason)
@@ -92,6 +100,11 @@ def advice(state: str, reason: str) -> str:
     if "Max" in reason or "Grp" in reason or reason.endswith(("Limit", "NotSatisfied")):
         return _limit_advice(reason)
     return f"The cluster says {reason}." if reason and phase_of(state) is Phase.WAITING else ""
+
+
+def _plain(reason: str) -> str:
+    """As squeue says it without brackets, the first of several."""
+    return reason.strip("() ").replace("_", " ") if "requeued" in reason else reason.strip("() ").split(",")[0]
 
 
 def _limit_advice(reason: str) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -12,7 +13,7 @@ from livinglab.sites.scratch import Layout
 from livinglab.sites.shell import local_shell
 from livinglab.sites.slurm.cli import CommandControl
 from livinglab.sites.slurm.config import SlurmSettings
-from livinglab.sites.slurm.control import Cluster
+from livinglab.sites.slurm.control import Cluster, Line, Request
 from livinglab.sites.slurm.images import SlurmImages
 from livinglab.sites.slurm.sharing import Snapshot
 from livinglab.sites.staging import Staging
@@ -55,14 +56,17 @@ APPTAINER = {
 }
 
 
-def images(tmp_path: Path, export: Any, apptainer: str = "builds") -> SlurmImages:
+def images(tmp_path: Path, export: Any, apptainer: str = "builds", control: Any = None) -> SlurmImages:
+    """They are built at the login node; with a `control`, in its jobs."""
     (tmp_path / "apptainer").write_text(f"#!/bin/bash\n{APPTAINER[apptainer]}\n")
     (tmp_path / "apptainer").chmod(0o755)
-    settings = SlurmSettings.model_construct(scratch=tmp_path, apptainer=tmp_path / "apptainer", build="login", poll_seconds=0.1)
+    settings = SlurmSettings.model_construct(
+        scratch=tmp_path, apptainer=tmp_path / "apptainer", build="job" if control else "login", poll_seconds=0.1
+    )
     layout = Layout(PurePosixPath(tmp_path), "lab", b"\x01" * 32)
     Path(layout.root / "images").mkdir(parents=True, exist_ok=True)
     shell = local_shell()
-    cluster = Cluster(settings, shell, CommandControl(shell, settings))
+    cluster = Cluster(settings, shell, control or CommandControl(shell, settings))
     return SlurmImages(cluster, layout, export, Staging(tmp_path / "work"), Snapshot(cluster.control.queue, settings.poll_seconds))
 
 
@@ -132,3 +136,27 @@ def test_a_build_by_another_machines_worker_is_waited_for(tmp_path: Path) -> Non
     assert (root / f"{'1' * 64}.building").is_dir()  # it is the other one's
     (root / f"{'1' * 64}.building").rmdir()
     assert ours.ensure(DIGEST)
+
+
+class Held:
+    """A scheduler that executes what is submitted, and holds what was submitted before."""
+
+    def __init__(self) -> None:
+        self.lines = [Line(id="7", name=f"ll-image-{DIGEST.removeprefix('sha256:')[:16]}", state="PENDING", reason="launch failed requeued held")]
+
+    def queue(self) -> tuple[Line, ...]:
+        return tuple(self.lines)
+
+    def cancel(self, ids: Collection[str]) -> None:
+        self.lines = [line for line in self.lines if line.id not in ids]
+
+    def submit(self, request: Request) -> str:
+        local_shell().run(request.script)
+        return "8"
+
+
+def test_a_build_that_slurm_has_given_up_is_submitted_again(tmp_path: Path) -> None:
+    scheduler = Held()
+    assert images(tmp_path, Export(), control=scheduler).ensure(DIGEST).startswith("sha256:")
+    assert built(tmp_path) == 1
+    assert scheduler.lines == []

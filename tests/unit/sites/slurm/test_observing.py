@@ -49,11 +49,11 @@ def test_a_state_that_is_not_known_is_waited_for() -> None:
     (THERE | {"age": "-300"}, Seen.PENDING),
     (ENDED, Seen.UNREACHABLE),
     (ENDED | {"end": str((NOW + timedelta(minutes=10)).timestamp())}, Seen.UNREACHABLE),
-    (ENDED | {"end": str((NOW - timedelta(hours=2)).timestamp())}, Seen.ABSENT),
-    (ENDED | {"end": "not a number"}, Seen.ABSENT),
+    (ENDED | {"since": "119"}, Seen.UNREACHABLE),
+    (ENDED | {"since": "120"}, Seen.ABSENT),
 ])  # fmt: skip
 def test_a_job_that_nobody_knows(facts: dict[str, str], expected: Seen) -> None:
-    """Young: the scheduler has not shown it yet. Ended a moment ago: accounting has not heard of it yet. Clocks may differ."""
+    """Young: the scheduler has not shown it yet. Ended a moment ago, by the clock of the files: accounting has not heard of it yet."""
     assert observing.observe(KEY, None, facts, NOW).seen is expected
 
 
@@ -148,6 +148,7 @@ def test_the_containers_own_ends_are_no_faults(state: str, facts: dict[str, str]
     ("PREEMPTED", BEGUN, "lost with its node c1: the cluster says PREEMPTED"),
     ("CANCELLED by 0", BEGUN, "not the lab"),
     ("CANCELLED by 0", BEGUN | {"lost": ""}, "begun on a node that failed"),
+    ("CANCELLED by 0", THERE | {"lost": "it could not be started."}, "it could not be started."),
     ("FAILED", BEGUN | {"lost": ""}, "not begun again"),
     ("FAILED", THERE | {"broken": "no file system could be mounted"}, "cannot run the lab's containers: no file system"),
     ("COMPLETED", KILLED | {"broken": "the outputs could not be put aside", "pilot/stopped": "log_bytes"}, "could not be put aside"),

@@ -1,6 +1,7 @@
 """What a site makes of a scheduler and of folders that change while it looks."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from livinglab.ports import Seen
 from livinglab.sites.slurm import observing
 from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.sites.slurm.control import Cluster, Line
-from livinglab.sites.slurm.site import SlurmSite
+from livinglab.sites.slurm.site import _LOSE, SlurmSite
 from livinglab.testing.fakes import FakeClock
 
 KEY = JobKey(attempt="run-a.1", role="pilot")
@@ -30,8 +31,11 @@ class Scheduler:
         self.accounts: tuple[Line, ...] = ()
         self.looked: Callable[[], None] = lambda: None
         self.name = ""
+        self.cancelled: list[str] = []
 
-    def run(self, script: str, *_arguments: str, **_more: Any) -> bytes:
+    def run(self, script: str, *arguments: str, **_more: Any) -> bytes:
+        if script == _LOSE:
+            self.facts["lost"] = arguments[2]
         if not script.endswith(observing.ASK):
             return b""
         answer = "".join(f"{self.name}\t{name}\t{value}\n" for name, value in self.facts.items())
@@ -43,6 +47,10 @@ class Scheduler:
 
     def accounted(self, names: Collection[str]) -> tuple[Line, ...]:
         return tuple(line for line in self.accounts if line.name in names)
+
+    def cancel(self, ids: Collection[str]) -> None:
+        self.cancelled += ids
+        self.lines = tuple(replace(line, state="CANCELLED") if line.id in ids else line for line in self.lines)
 
 
 @pytest.fixture
@@ -99,3 +107,21 @@ def test_accounting_is_asked_about_none_that_the_queue_has(site: SlurmSite, sche
     scheduler.facts = {"there": "1", "slurm": "ll-array.3"}
     assert site.observe([KEY])[KEY].seen is Seen.RUNNING
     assert not any(asked)
+
+
+@pytest.mark.parametrize(("state", "reason", "seen"), [
+    ("PENDING", "launch failed requeued held", Seen.EXITED),
+    ("REQUEUE_HOLD", "launch_failed_requeued_held", Seen.EXITED),
+    ("PENDING", "JobHoldMaxRequeue", Seen.EXITED),
+    ("PENDING", "JobHeldAdmin", Seen.PENDING),  # a person did it, and may undo it
+    ("PENDING", "Priority", Seen.PENDING),
+    ("RUNNING", "JobHoldMaxRequeue", Seen.RUNNING),
+])  # fmt: skip
+def test_a_job_that_slurm_has_given_up_is_cancelled_and_lost(site: SlurmSite, scheduler: Scheduler, state: str, reason: str, seen: Seen) -> None:
+    """What nobody starts any more would wait for ever."""
+    scheduler.lines, scheduler.facts = (Line(id="7", name=scheduler.name, state=state, reason=reason),), {"there": "1", "age": "500"}
+    site.observe([KEY])
+    site._queue.look(fresh=True)  # it is not asked again within a moment
+    assert site.observe([KEY])[KEY].seen is seen
+    assert ("lost" in scheduler.facts) == (seen is Seen.EXITED)
+    assert scheduler.cancelled == ["7"] * (seen is Seen.EXITED)
