@@ -89,6 +89,8 @@ def install(app: FastAPI) -> None:
             answer.headers["Retry-After"] = str(math.ceil(error.seconds))
         return answer
 
+    app.add_exception_handler(OSError, _disk_error)
+
     @app.exception_handler(RequestValidationError)
     def bad_request(_request: Request, error: RequestValidationError) -> JSONResponse:
         faults = [_fault(fault) for fault in error.errors()]
@@ -109,6 +111,13 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def unforeseen(_request: Request, _error: Exception) -> JSONResponse:
         return problem(500, "error", "the lab failed at this request; its log says how.", hint="Tell the lab's operator when it was.")
+
+
+def _disk_error(_request: Request, error: Exception) -> JSONResponse:
+    full = e.no_room(error)
+    if full is None:
+        raise error
+    return problem(status_of(full), full.code, full.message, hint=full.hint)
 
 
 def _fault(fault: Any) -> dict[str, str]:

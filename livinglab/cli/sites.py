@@ -75,7 +75,8 @@ def status(name: str, *, as_json: bool) -> None:
 
 
 def _state(site: "SiteRecord") -> str:
-    return f"{site.state} since {site.changed_at:%Y-%m-%d %H:%M} UTC, by {site.changed_by}: {site.reason}" if site.reason else str(site.state)
+    state = f"{site.state} since {site.changed_at:%Y-%m-%d %H:%M} UTC, by {site.changed_by}: {site.reason}" if site.reason else str(site.state)
+    return f"{state}; nothing can be done there since {site.away.since:%Y-%m-%d %H:%M} UTC: {site.away.sentence}" if site.away else state
 
 
 def _window(window: "Window") -> str:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from livinglab.domain.errors import Unreachable
 from livinglab.domain.run import Attempt, JobKey
 from livinglab.ports import Clock, Observation, Seen, Site, Store
+from livinglab.services.reach import Reach
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,11 @@ class Lookout:
 
     Args:
         eyes: threads that wait; `width` is how many.
+        reach: where it is told whether the site answers.
     """
 
-    def __init__(self, site: Site, store: Store, clock: Clock, eyes: Executor, width: int) -> None:
+    def __init__(self, site: Site, store: Store, clock: Clock, eyes: Executor, width: int, reach: Reach) -> None:
+        self._reach = reach
         self._site, self._store, self._clock, self._eyes, self._width = site, store, clock, eyes, width
         self._parked: dict[tuple[str, int], _Parked] = {}
         self._signs: dict[tuple[str, int], _Sign] = {}
@@ -138,10 +141,23 @@ class Lookout:
     def _look(self, lot: list[_Parked]) -> list[_Parked]:
         """Wait for a change; those that something happened to. One that is alone finds out for itself what."""
         keys = [key for parked in lot for key in parked.keys]
-        self._site.wait(keys, WAIT)
+        try:
+            self._site.wait(keys, WAIT)
+        except Unreachable as error:
+            self._reach.lost(error)
+            raise
         if len(lot) == 1:
             return lot
-        return self._choose(lot, self._site.observe(keys), self._touched(lot))
+        seen = self._site.observe(keys)
+        self._tell(seen.values())
+        return self._choose(lot, seen, self._touched(lot))
+
+    def _tell(self, seen: Collection[Observation]) -> None:
+        away = [job.reason for job in seen if job.seen is Seen.UNREACHABLE]
+        if len(away) == len(seen):
+            self._reach.lost(Unreachable(away[0]))
+        elif not away:
+            self._reach.found()
 
     def _choose(self, lot: list[_Parked], seen: Mapping[JobKey, Observation], touched: Collection[str]) -> list[_Parked]:
         now, today, news, others = time.monotonic(), self._clock.now(), [], []

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from livinglab.dispatch.lookout import BACK_OFF, Lookout
 from livinglab.dispatch.owner import owner_is_dead, this_owner
-from livinglab.domain.errors import StaleEpoch, Unreachable
-from livinglab.domain.run import Attempt
+from livinglab.domain.errors import NoRoom, StaleEpoch, Unreachable
+from livinglab.domain.run import Attempt, Step
 from livinglab.monitoring.logs import about
 from livinglab.ports import Clock, Progress, Store
 from livinglab.services.engine import Engine
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(seconds=60)
 """Renewed three times as often. A dead worker's attempts are taken over at once on the same machine, and after so long on another."""
 IDLE = 0.1
+FULL = 5.0
+"""Seconds before it is tried whether there is room again: what was begun may have been large."""
+_AT_SITE = frozenset({Step.IMAGES, Step.STAGE, Step.COLLECT, Step.RELEASE})
+"""Steps that were not done unless the site has answered."""
 _CLAIMED_AT_ONCE = 50
 
 Carry = Callable[[Attempt], Awaitable[None]]
@@ -58,7 +62,7 @@ class Supervisor:
             ThreadPoolExecutor(self.slots, "lookout") as eyes,
             ThreadPoolExecutor(2, "desk") as desk,
         ):
-            self._lookout = Lookout(self.engine.site, self.store, self.clock, eyes, self.slots)
+            self._lookout = Lookout(self.engine.site, self.store, self.clock, eyes, self.slots, self.engine.reach)
             background = [asyncio.create_task(self._lookout.serve()), asyncio.create_task(self._renew(desk))]
             try:
                 await self._claim_and_carry(carry, desk, until_idle=until_idle)
@@ -140,7 +144,7 @@ class Supervisor:
                 progress = await _in(self._hands, self._advance, attempt, go_on)
             except Unreachable as error:
                 log.warning("attempt %s waits: %s", attempt.id, error)
-                await self._lookout.pause(BACK_OFF)
+                await self._lookout.pause(FULL if isinstance(error, NoRoom) else BACK_OFF)
                 continue
             if progress is None:
                 return
@@ -154,7 +158,16 @@ class Supervisor:
 
     def _advance(self, attempt: Attempt, go_on: Callable[[], bool]) -> Progress | None:
         with about(run=attempt.run, attempt=attempt.id, site=self.engine.site.name):
-            return self.engine.advance(attempt.id, attempt.epoch) if go_on() else None
+            if not go_on():
+                return None
+            try:
+                progress = self.engine.advance(attempt.id, attempt.epoch)
+            except Unreachable as error:
+                self.engine.reach.lost(error)
+                raise
+            if progress.waiting or progress.step in _AT_SITE:
+                self.engine.reach.found()
+            return progress
 
 
 async def _in(executor: Executor, do: Callable[..., T], *arguments: object) -> T:

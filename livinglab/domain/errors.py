@@ -18,11 +18,14 @@
     ├── PlatformFault           ours; retried as the next attempt, free of quota
     ├── TooMany                 asked more often than is allowed; in a moment it may be asked again (transient)
     └── Unreachable             a backend did not answer; nothing is known of its state (transient)
+        ├── DatabaseAway        … the lab's own database
+        └── NoRoom              a disk of the lab's or of a site's is full; what was to be done is done once there is room (transient)
 
 Each error says what was wrong (`message`), and where it helps what to do (`hint`). `transient` is a property of the
 type: a caller decides to try again by looking at the class, never at the text.
 """
 
+import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import ClassVar
@@ -139,6 +142,25 @@ class Unreachable(LivingLabError):
 
     code = "unreachable"
     transient = True
+
+
+class DatabaseAway(Unreachable):
+    """The lab's own database did not answer, or has no room."""
+
+
+class NoRoom(Unreachable):
+    """A disk is full. Nothing is lost, and whatever wanted to be written there may be tried again until somebody has made room."""
+
+    code = "no-room"
+
+
+def no_room(error: BaseException) -> NoRoom | None:
+    """What an operating system's error comes to where a disk of this machine is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoRoom(
+            "a disk of the lab's is full: nothing is lost, and it goes on once there is room.", hint="`livinglab doctor` shows how much is left."
+        )
+    return None
 
 
 class TooMany(LivingLabError):

@@ -62,6 +62,14 @@ class Window(Frozen):
         return self
 
 
+class Away(Frozen):
+    """A site at which a worker can do nothing at the moment: it does not answer, or a disk is full."""
+
+    since: Moment
+    sentence: str
+    """What was heard of it, for operators."""
+
+
 class SiteRecord(Frozen):
     """A site that operators registered. `settings` are what its kind needs to reach it, with the paths of secrets and no secret."""
 
@@ -76,6 +84,8 @@ class SiteRecord(Frozen):
     changed_at: Moment
     """When its state was changed last."""
     windows: tuple[Window, ...] = ()
+    away: Away | None = None
+    """As its worker finds it; None where it answers."""
     added_at: Moment
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ class LabCollector(Collector):
         up = GaugeMetricFamily("livinglab_database_up", "Whether the lab's database answers.")
         try:
             with self._store.transaction(read_only=True) as tx:
-                counts, events = tx.run_counts(), tx.last_event()
+                counts, events, sites = tx.run_counts(), tx.last_event(), tx.sites()
         except LivingLabError:
             up.add_metric([], 0)
             yield up
@@ -42,7 +42,10 @@ class LabCollector(Collector):
                 oldest.add_metric([count.site], max(0.0, (now - count.oldest).total_seconds()))
         told = GaugeMetricFamily("livinglab_events", "Events of the lab so far.")
         told.add_metric([], events)
-        yield from (up, runs, oldest, told)
+        reached = GaugeMetricFamily("livinglab_site_up", "Whether anything can be done at the site, as its worker finds.", labels=["site"])
+        for site in sites:
+            reached.add_metric([site.name], site.away is None)
+        yield from (up, runs, oldest, told, reached)
 
 
 def new_registry(store: Store, clock: Clock) -> CollectorRegistry:

@@ -8,10 +8,11 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 from livinglab.domain.disclosure import PILOTS
-from livinglab.domain.errors import IsolationNotProven, LivingLabError, PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable
+from livinglab.domain.errors import IsolationNotProven, LivingLabError, PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable, no_room
 from livinglab.domain.isolation import Attestation, Finding, IsolationProfile
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Failure, JobKey, RunState, Step
@@ -25,6 +26,7 @@ from livinglab.services.budget import discloses
 from livinglab.services.jobs import context, job
 from livinglab.services.journal import Journal
 from livinglab.services.queueing import Maintenance, PostponedError, heed_queue, postponed
+from livinglab.services.reach import Reach
 from livinglab.services.recording import Recorder, Subject
 from livinglab.services.runs import request_cancel
 from livinglab.services.sealing import Sealing
@@ -61,6 +63,11 @@ class Engine:
         """The journal, under this engine's recorder."""
         return Journal(self.store, self.recorder)
 
+    @cached_property
+    def reach(self) -> Reach:
+        """Whether anything can be done at the site, as whoever carries its attempts finds."""
+        return Reach(self.store, self.recorder, self.site.name)
+
     @property
     def _maintenance(self) -> Maintenance:
         return Maintenance(self.store, self.recorder.clock, self.site.name)
@@ -70,7 +77,7 @@ class Engine:
 
         Raises:
             StaleEpoch: another supervisor holds the attempt; nothing was written.
-            Unreachable: a backend is away; nothing changed, try again later.
+            Unreachable: a backend is away, or a disk is full; nothing changed, try again later.
         """
         s = self.journal.situation(attempt_id)
         if s.attempt.epoch != epoch:
@@ -87,6 +94,8 @@ class Engine:
         except PostponedError as error:
             return Progress(step=step, done=False, by=error.until)
         except Exception as error:
+            if full := no_room(error):
+                raise full from error
             if step in (Step.RELEASE, Step.SEAL):
                 raise  # nothing is left to fail: tried again until it is done
             if isinstance(error, PilotFault):

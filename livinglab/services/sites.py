@@ -167,8 +167,12 @@ class Sites:
             self._tell(tx, record, "site-removed", {"by": by})
 
     def _tell(self, tx: Tx, site: SiteRecord, kind: str, data: Mapping[str, object]) -> None:
-        """In a chain of the site's own, of the lab's and of no sandbox."""
-        self.recorder.transition(tx, Subject(chain=f"site-{site.name}", organisation="lab", sandbox="*"), kind, {"site": site.name, **data})
+        tell_of_site(tx, self.recorder, site, kind, data)
+
+
+def tell_of_site(tx: Tx, recorder: Recorder, site: SiteRecord, kind: str, data: Mapping[str, object]) -> None:
+    """In a chain of the site's own, of the lab's and of no sandbox."""
+    recorder.transition(tx, Subject(chain=f"site-{site.name}", organisation="lab", sandbox="*"), kind, {"site": site.name, **data})
 
 
 def known_site(tx: Tx, name: str) -> SiteRecord:

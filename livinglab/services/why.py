@@ -47,7 +47,15 @@ def why(run: Run, attempts: tuple[Attempt, ...], now: datetime, *, site: SiteRec
         ahead: how many queued runs of the site come before it.
         waiting: the job that waits in the site's own queue, where one does.
     """
-    attempt = attempts[-1]
+    answer = _where(run, attempts[-1], now, site, ahead, waiting)
+    if site is None or site.away is None or run.state.final:
+        return answer
+    since = f"Nothing can be done at site {site.name} since {_time(site.away.since)}, so nothing is decided."
+    return answer.model_copy(update={"sentence": f"{answer.sentence} {since}", "next": f"It goes on by itself once the site is back. {answer.next}"})
+
+
+def _where(run: Run, attempt: Attempt, now: datetime, site: SiteRecord | None, ahead: int, waiting: Waiting | None) -> Why:
+    """Where it stands, whatever ails its site."""
     name = f"Run {run.id}"
     if run.state is RunState.COMPLETED:
         return Why(sentence=f"{name} is complete; its verdict is {run.verdict}.", whose=None, next="Read the verdict, or download the dossier.")

@@ -13,7 +13,7 @@ import urllib3.exceptions
 from docker.errors import APIError, DockerException
 from docker.errors import NotFound as DockerNotFound
 
-from livinglab.domain.errors import IsolationNotProven, NotFound, PlatformFault, Unreachable
+from livinglab.domain.errors import IsolationNotProven, NoRoom, NotFound, PlatformFault, Unreachable
 
 _NEVER = "0001-01-01T00:00:00Z"
 _SOCKET = "unix:///var/run/docker.sock"
@@ -62,6 +62,9 @@ def translated() -> Iterator[None]:
         if "nknown runtime" in str(error.explanation):
             msg = f"the Docker Engine says: {error.explanation}"
             raise IsolationNotProven(msg, hint="Register the runtime in /etc/docker/daemon.json, or choose another site.") from error
+        if "no space left on device" in str(error.explanation):
+            msg = f"the Docker Engine has no room: {error.explanation}"
+            raise NoRoom(msg, hint="`docker system df` tells what takes it.") from error
         raise PlatformFault(f"the Docker Engine says: {error.explanation}") from error
     except (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         msg = f"the Docker Engine does not answer ({type(error).__name__})."

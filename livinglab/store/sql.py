@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from livinglab.domain.errors import Invalid, Unreachable
+from livinglab.domain.errors import DatabaseAway, Invalid
 from livinglab.store.migrate import upgrade
 from livinglab.store.refusals import conflict, first_line
 from livinglab.store.together import Writers
@@ -185,7 +185,7 @@ class SqlStore:
             raise Invalid(msg) from error
         except PoolTimeoutError as error:
             msg = "every connection to the database is busy."
-            raise Unreachable(msg) from error
+            raise DatabaseAway(msg) from error
         except DBAPIError as error:
             if isinstance(error.orig, sqlite3.Error) and _code(error.orig) == sqlite3.SQLITE_NOTADB:
                 msg = "the file is not a database."
@@ -193,7 +193,7 @@ class SqlStore:
             if _is_a_mistake_of_ours(error):
                 raise
             msg = f"the database does not answer: {first_line(error)}"
-            raise Unreachable(msg) from error
+            raise DatabaseAway(msg) from error
 
     def close(self) -> None:
         """Close every pooled connection."""

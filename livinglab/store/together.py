@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
-from livinglab.domain.errors import Unreachable
+from livinglab.domain.errors import DatabaseAway
 
 MOST = 12
 """Parts of one transaction. Other processes wait for all of them, and the first for the last: with more, few more are done, and waits are longer."""
@@ -54,7 +54,7 @@ class _Shared:
         except Exception as error:  # noqa: BLE001 # each of them raises it
             self.ended.set_exception(error)
         except BaseException:
-            self.ended.set_exception(Unreachable("whoever was to commit was interrupted: it is not known whether it was written."))
+            self.ended.set_exception(DatabaseAway("whoever was to commit was interrupted: it is not known whether it was written."))
             raise
         else:
             self.ended.set_result(None)
@@ -63,7 +63,7 @@ class _Shared:
         if self._spoilt:
             self._transaction.rollback()
             msg = "the database went away within a transaction; nothing of it was written."
-            raise Unreachable(msg)
+            raise DatabaseAway(msg)
         self._transaction.commit()
 
 
@@ -131,7 +131,7 @@ class Writers:
             if not turn.cancel():  # it came in the last moment
                 return turn.result()
             msg = f"the database was busy with other writers for {self._patience:g} s."
-            raise Unreachable(msg) from error
+            raise DatabaseAway(msg) from error
         except BaseException:
             if not turn.cancel():
                 self._leave(turn.result())

@@ -113,7 +113,10 @@ class Campaign:
             for kind, (entrypoint, limits, _end) in KINDS.items():
                 self.plans[site, kind] = self.house.agree(manifest(*entrypoint, **limits))
         breaker = threading.Thread(target=self._break_all, name="breaker")
-        others = [threading.Thread(target=what, args=(self.done,), name=what.__name__) for what in (self.house.watch, self.house.administer)]
+        others = [
+            threading.Thread(target=what, args=(self.done,), name=what.__name__)
+            for what in (self.house.watch, self.house.follow, self.house.administer)
+        ]
         for thread in (*others, breaker):
             thread.start()
         try:
@@ -219,7 +222,7 @@ class Campaign:
         for plan in self.plans.values():
             report = self.house.verified(plan)
             self.result.broken_evidence += [f"{plan.id}: {problem}" for problem in report.problems]
-        self._time_recoveries()
+        self._time_recoveries(list(runs.values()))
 
     def _judge_run(self, run: Run) -> None:
         deserved = KINDS[self.accepted[run.id][0]][2]
@@ -245,12 +248,13 @@ class Campaign:
             if count > 1:
                 self.result.doubled.append(f"{key} was started {count} times")
 
-    def _time_recoveries(self) -> None:
-        steps = self.house.steps()
+    def _time_recoveries(self, runs: list[Run]) -> None:
+        sites = {run.id: run.site for run in runs}
         for fault in self.result.faults:
-            concerned = [at for at, site in steps if fault.site in (None, site)]
-            before, after = [at for at in concerned if at < fault.at], [at for at in concerned if at >= fault.mended]
-            if before and after:
+            concerned = [(at, event) for at, event in self.house.seen if event.run and fault.site in (None, sites.get(event.run))]
+            under_way = Counter(event.kind for at, event in concerned if at < fault.mended)
+            after = [at for at, event in concerned if event.kind == "step-done" and at >= fault.mended]
+            if under_way["run-queued"] > under_way["run-ended"] and after:
                 self.result.recovery[f"{fault.part}, {fault.kind}"].append(min(after) - fault.mended)
 
 

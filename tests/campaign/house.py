@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,8 @@ import yaml
 from docker.errors import DockerException
 
 from livinglab.bootstrap import open_site
+from livinglab.domain.access import Event
+from livinglab.domain.errors import Unreachable
 from livinglab.domain.plan import Plan
 from livinglab.domain.run import Attempt, JobKey, Run
 from livinglab.evidence.verify import Report
@@ -53,6 +56,8 @@ class House:
     kubernetes: KubernetesBed
     namespace: str
     sites: tuple[str, ...] = ("docker", "cluster", "kubernetes")
+    seen: list[tuple[float, Event]] = field(default_factory=list)
+    """What has happened, and when that was seen (seconds since the epoch)."""
     _seen: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def agree(self, manifest: dict[str, Any]) -> Plan:
@@ -73,12 +78,14 @@ class House:
         with self.parties.lab.store.transaction(read_only=True) as tx:
             return tx.attempts(run.id)
 
-    def steps(self) -> list[tuple[float, str]]:
-        """When each step was done, by the lab's clock, and at which site."""
-        with self.parties.lab.store.transaction(read_only=True) as tx:
-            events = tx.events(0, 1_000_000)
-            sites = {run.id: run.site for run in tx.runs(plan=None, organisation=None, sandboxes=None, after=None, limit=1_000_000)}
-        return [(event.at.timestamp(), sites[event.run]) for event in events if event.kind == "step-done" and event.run]
+    def follow(self, done: threading.Event) -> None:
+        """Write down when each event is seen: the clock of whoever wrote it may be wrong."""
+        last = 0
+        while not done.wait(0.1):
+            with suppress(Unreachable), self.parties.lab.store.transaction(read_only=True) as tx:
+                new = tx.events(last, 10_000)
+                self.seen += [(time.time(), event) for event in new]
+                last = new[-1].id if new else last
 
     def verified(self, plan: Plan) -> Report:
         return self.parties.verified(plan, self.folder / "dossier.zip")

@@ -10,9 +10,10 @@ from alembic import command
 
 from livinglab.domain.errors import Conflict
 from livinglab.domain.run import Attempt, RunState
-from livinglab.domain.site import Offer, SiteRecord, SiteState, Window
+from livinglab.domain.site import Away, Offer, SiteRecord, SiteState, Window
 from livinglab.ports import Tx
 from livinglab.store import migrate
+from livinglab.store import tables as t
 from livinglab.store.sql import SqlStore, open_store
 from tests.contract import store_records as r
 from tests.contract.store_suite import WithStore
@@ -67,6 +68,17 @@ class StoreSitesSuite(WithStore):
             tx.update_site(site("nowhere"), site("nowhere"))
         with pytest.raises(Conflict), pytest.warns(UserWarning, match="serialized value"), store.transaction() as tx:
             tx.update_site(after.model_copy(update={"state": "nonsense"}), after)
+
+    def test_that_a_site_is_away_is_kept_and_not_said_of_one_that_is_not(self, store: SqlStore) -> None:
+        """A process of an earlier version reads the others."""
+        here, away = site(), site().model_copy(update={"away": Away(since=r.T0, sentence="nobody answers.")})
+        with store.transaction() as tx:
+            tx.add_site(here)
+            assert "away" not in tx.connection.execute(sa.select(t.sites.c.doc).where(t.sites.c.name == here.name)).scalar_one()
+            tx.update_site(away, here)
+            assert tx.site(here.name) == away
+            tx.update_site(here, away)
+            assert tx.site(here.name) == here
 
     def test_runs_are_counted_by_state(self, store: SqlStore) -> None:
         r.with_attempts(store, 3)

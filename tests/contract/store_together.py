@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from livinglab.domain.errors import Conflict, Unreachable
+from livinglab.domain.errors import Conflict, DatabaseAway
 from livinglab.ports import Tx
 from livinglab.store.sql import SqlStore, open_store
 from livinglab.store.together import MOST
@@ -135,7 +135,7 @@ class StoreTogether(WithStore):
             if statement == "SAVEPOINT part3":
                 raise ArithmeticError
 
-        assert share(store, put("a"), put("b"), put("c")) == [Unreachable, Unreachable, ArithmeticError]
+        assert share(store, put("a"), put("b"), put("c")) == [DatabaseAway, DatabaseAway, ArithmeticError]
         assert names(store) == []
 
     def test_whoever_has_given_up_waiting_is_passed_over(self, impatient: SqlStore) -> None:
@@ -143,7 +143,7 @@ class StoreTogether(WithStore):
             with impatient.transaction() as tx:
                 given_up = pool.submit(write, impatient, put("lost"))
                 until(lambda: (tx.last_event(), given_up.done())[1])  # a server would end a transaction in which nothing is asked
-                assert outcome(given_up) is Unreachable
+                assert outcome(given_up) is DatabaseAway
                 told = queue(pool, impatient, put("a"), put("b"))
             assert [outcome(each) for each in told] == [["a", "b"]] * 2
 
@@ -151,5 +151,5 @@ class StoreTogether(WithStore):
         with ThreadPoolExecutor(3) as pool, store.transaction() as tx:
             tx.last_event()
             waiting = [pool.submit(write, impatient, put(name)) for name in "abc"]
-            assert [outcome(each) for each in waiting] == [Unreachable] * 3
+            assert [outcome(each) for each in waiting] == [DatabaseAway] * 3
         assert write(impatient, put("d")) == ["d"]

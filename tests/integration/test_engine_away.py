@@ -12,6 +12,7 @@ from livinglab.sites.tmpfs import unmount
 from tests.fixtures.engine import OwnEngine
 from tests.integration.test_bad_pilots import Carried, started, until_it_is
 from tests.labs import Parties
+from tests.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.dockerd]
 
@@ -37,13 +38,15 @@ def test_an_engine_that_ends_under_a_pilot_and_comes_back_costs_an_attempt_and_n
     with Carried(parties):
         started(parties, run)
         own_engine.end(number)
-        time.sleep(1.5)  # long enough for the worker to look, and find nobody
+        until(lambda: "Nothing can be done at site docker since" in parties.lab.runs.why(parties.participant, run.id).sentence)
         assert parties.state(run).state is RunState.RUNNING
+        assert "does not answer" in str(parties.lab.sites.get("docker").away)
         own_engine.start()
         ended = until_it_is(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
     assert causes(parties, run.id) == [(RunState.FAILED, Cause.PLATFORM), (RunState.COMPLETED, None)]
     assert (ended.verdict, ended.ordinal) == ("PASS", 1)
     assert own_engine.containers() == []
+    assert parties.lab.sites.get("docker").away is None
 
 
 def test_an_engine_that_is_silent_for_a_while_costs_nothing(parties: Parties, own_engine: OwnEngine) -> None:

@@ -1,8 +1,10 @@
 """The API as its callers meet it: who may what, what is refused and how it is said, and nothing about others."""
 
 import asyncio
+import errno
 import gc
 import json
+import os
 import tarfile
 from contextlib import aclosing
 from io import BytesIO
@@ -340,3 +342,17 @@ def test_a_version_of_a_sandbox_never_changes(authority: Any, startup: Any) -> N
 def test_private_keys_are_turned_away(startup: Any, tmp_path: Any) -> None:
     answer = startup.call("PUT", "/v1/keys", 422, content=(tmp_path / "startup.pem").read_bytes())
     assert "private key" in answer["detail"]
+
+
+@pytest.mark.parametrize(("number", "status", "title"), [(errno.ENOSPC, 503, "no-room"), (errno.EDQUOT, 503, "no-room"), (errno.EIO, 500, "error")])
+def test_a_disk_that_is_full_is_told_and_may_be_tried_again(
+    client: TestClient, startup: Any, monkeypatch: pytest.MonkeyPatch, number: int, status: int, title: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/lab/blobs/secret")
+
+    monkeypatch.setattr("livinglab.services.plans.Plans.page", fails)
+    answer = client.get("/v1/plans", headers=startup.headers)
+    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:livinglab:problem:{title}")
+    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert "/lab" not in answer.text

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from livinglab.bootstrap import Lab, open_lab
 from livinglab.domain.errors import Unreachable
 from livinglab.domain.run import RunState
+from livinglab.domain.site import Away
 from livinglab.monitoring.metrics import LabCollector, new_registry, serving
 from livinglab.settings import Settings
 from sandbox_api.app import create_app
@@ -73,6 +74,12 @@ def test_runs_are_told_by_site_and_state_and_how_long_the_oldest_waits(lab: Lab,
     assert found["livinglab_runs", ("docker", "cancelled")] == 1
     assert found["livinglab_queue_oldest_seconds", ("docker",)] == pytest.approx(300, abs=0.01)
     assert found["livinglab_database_up", ()] == 1
+    assert found["livinglab_site_up", ("docker",)] == 1
+    with lab.store.transaction() as tx:
+        here = tx.site("docker")
+        assert here
+        tx.update_site(here.model_copy(update={"away": Away(since=here.added_at, sentence="nobody answers.")}), here)
+    assert told(registry)["livinglab_site_up", ("docker",)] == 0
     assert found["livinglab_events", ()] >= 4
 
 

@@ -99,6 +99,22 @@ class Database:
 
 
 @dataclass
+class Told:
+    """What is told of the site: whether it is away, and how often that was said."""
+
+    away: bool | None = None
+    said: Counter[bool] = field(default_factory=Counter)
+
+    def lost(self, _error: Unreachable) -> None:
+        self.away = True
+        self.said[True] += 1
+
+    def found(self) -> None:
+        self.away = False
+        self.said[False] += 1
+
+
+@dataclass
 class Waiting:
     """The engine: each attempt is one job that is waited for."""
 
@@ -108,6 +124,7 @@ class Waiting:
     at_once: int = 0
     most_at_once: int = 0
     by: dict[str, datetime] = field(default_factory=dict)
+    reach: Told = field(default_factory=Told)
 
     def advance(self, id_: str, epoch: int) -> Progress:
         self.at_once += 1
@@ -306,9 +323,32 @@ def test_a_site_that_is_away_is_waited_for_and_nothing_is_decided() -> None:
         time.sleep(0.5)  # it is shown how little is done in that time
         assert worker.engine.advanced == advanced
         assert worker.site.asked["wait"] - asked <= 0.5 / 0.05 + 1
+        assert worker.engine.reach.away
         worker.site.away = False
         worker.site.say(worker.attempts[5], Seen.EXITED)
-        until(lambda: worker.parked() == 99)
+        until(lambda: worker.parked() == 99 and not worker.engine.reach.away)
+
+
+@pytest.mark.parametrize(("unreachable", "said"), [(10, {True}), (9, set()), (0, {False})])
+def test_a_site_is_away_that_can_tell_of_none_of_its_jobs(unreachable: int, said: set[bool]) -> None:
+    with Worker(10).at_work() as worker:
+        worker.settle()
+        for one in worker.attempts[:unreachable]:
+            worker.site.say(one, Seen.UNREACHABLE)
+        looks = worker.site.asked["observe"]
+        until(lambda: worker.site.asked["observe"] >= looks + 2)
+        worker.engine.reach.said.clear()
+        until(lambda: worker.site.asked["observe"] >= looks + 4)
+        assert set(worker.engine.reach.said) == said
+
+
+def test_one_that_is_alone_tells_of_its_site_too() -> None:
+    with Worker(1).at_work() as worker:
+        until(worker.all_parked)
+        worker.site.away = True
+        until(lambda: worker.engine.reach.away)
+        worker.site.away = False
+        until(lambda: worker.engine.reach.away is False)
 
 
 def test_a_job_that_is_gone_wakes_its_attempt() -> None:

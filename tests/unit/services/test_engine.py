@@ -1,5 +1,6 @@
 """The run engine over a site whose misfortunes can be arranged: what is whose fault, what is tried again, and who may write."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 import yaml
@@ -25,7 +27,7 @@ from livinglab.evidence.keys import KeySigner, new_key
 from livinglab.evidence.ledger import Entry
 from livinglab.evidence.policy import TrustedKey, TrustPolicy
 from livinglab.evidence.verify import verify
-from livinglab.ports import Outcome
+from livinglab.ports import Artifacts, Outcome
 from livinglab.services import outcomes
 from livinglab.services.engine import Engine
 from livinglab.services.recording import Recorder
@@ -161,6 +163,31 @@ def test_a_backend_that_is_away_for_a_moment_is_waited_for(world: World, method:
     ended, attempts = world.look(run)
     assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
     assert set(world.backend.runs.values()) == {1}, "nothing ran twice"
+
+
+class Full:
+    """The lab's artifacts on a disk that has no room at a third of all tries."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self.artifacts, self.chance, self.refused = artifacts, Random(7), 0
+
+    def __getattr__(self, name: str) -> object:
+        if self.chance.random() < 1 / 3:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, "No space left on device", "/lab/blobs")
+        return getattr(self.artifacts, name)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_time_and_no_attempt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livinglab.dispatch.supervisor.FULL", 0.001)
+    full = Full(world.lab.artifacts)
+    world.engine = replace(world.engine, artifacts=full)  # type: ignore[arg-type]
+    run = world.request()
+    world.carry()
+    ended, attempts = world.look(run)
+    assert (ended.state, ended.verdict, len(attempts)) == (RunState.COMPLETED, "PASS", 1)
+    assert set(world.backend.runs.values()) == {1}, "nothing ran twice"
+    assert full.refused > 5
 
 
 def test_a_lost_job_is_the_platforms_fault_and_never_submitted_again_under_its_key(world: World) -> None:

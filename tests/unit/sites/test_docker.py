@@ -9,7 +9,7 @@ from docker.errors import APIError
 
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.artifacts.oci import OciImages
-from livinglab.domain.errors import Unreachable
+from livinglab.domain.errors import NoRoom, PlatformFault, Unreachable
 from livinglab.sites import docker
 from livinglab.sites.docker import DockerSite
 from livinglab.sites.docker_engine import translated
@@ -41,3 +41,10 @@ def test_an_engine_that_may_not_be_used_is_told_from_one_that_is_away() -> None:
         raise refused
     with pytest.raises(Unreachable, match="does not answer"), translated():
         raise requests.exceptions.ConnectionError("Connection aborted.", FileNotFoundError(2, "No such file or directory"))
+
+
+def test_an_engine_without_room_is_waited_for_and_one_that_refuses_is_not() -> None:
+    with pytest.raises(NoRoom, match="no space left on device"), translated():
+        raise APIError("500", explanation="write /var/lib/docker/overlay2/x/link: no space left on device")
+    with pytest.raises(PlatformFault, match="the Docker Engine says: no such driver"), translated():
+        raise APIError("500", explanation="no such driver")
