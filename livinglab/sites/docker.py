@@ -25,6 +25,7 @@ from livinglab.sites.tmpfs import is_full, mount_sized, unmount
 
 _SEEN = {"created": Seen.PENDING, "running": Seen.RUNNING, "paused": Seen.RUNNING, "restarting": Seen.RUNNING, "removing": Seen.EXITED,
          "exited": Seen.EXITED, "dead": Seen.EXITED}  # fmt: skip
+_UNHEARD = 1.0  # seconds; when nothing is in the log of a container that has run for so long, the engine does not keep it
 _BLINK = 0.025  # seconds; the launcher needs less, and a flood more
 _REMOVAL_WAIT = 20.0  # seconds, for a removal that someone else began
 
@@ -176,8 +177,11 @@ class DockerSite:
             msg = f"the engine calls job {key} {state['Status']!r}, which is no state that is known."
             raise PlatformFault(msg)
         if seen is Seen.RUNNING:
-            self._logs.report(key)  # kept now, before a flood of log washes it away
-            limit = self._passed_limit(key, inspected, now)
+            age = self._age(inspected, now)
+            report = self._logs.report(key)  # kept now, before a flood of log washes it away
+            if report is None and age > _UNHEARD:
+                self._staging.write_unheard(key)
+            limit = self._passed_limit(key, inspected, age)
             alone = self._left_alone(key, now)
             reason = "a container that it lives together with has ended" if alone else reason
             if limit or alone:
@@ -198,11 +202,16 @@ class DockerSite:
                 return True
         return False
 
-    def _passed_limit(self, key: JobKey, inspected: dict[str, Any], now: datetime) -> Limit | None:
-        started, limits = moment(inspected["State"]["StartedAt"]), self._record(key).container.resources
-        age = age_of(inspected["State"]["Pid"], inspected["Id"])
+    @staticmethod
+    def _age(inspected: dict[str, Any], now: datetime) -> float:
+        """Seconds for which a container runs: by the kernel, where it tells."""
+        started, age = moment(inspected["State"]["StartedAt"]), age_of(inspected["State"]["Pid"], inspected["Id"])
         if age is None:
-            age = (now - started).total_seconds() if started else 0.0
+            return (now - started).total_seconds() if started else 0.0
+        return age
+
+    def _passed_limit(self, key: JobKey, inspected: dict[str, Any], age: float) -> Limit | None:
+        limits = self._record(key).container.resources
         if age > limits.wall_seconds:
             return "wall_seconds"
         return "log_bytes" if self._logs.is_over(key, inspected, limits.log_bytes) else None
@@ -346,14 +355,18 @@ class DockerSite:
             msg = f"the {key.role} container was killed from outside: somebody else killed it, or the engine was stopped under it."
             raise PlatformFault(msg)
         container, limits = record.container, record.container.resources
-        log = self._logs.read(key, limits.log_bytes + 1)
+        log, report = self._logs.read(key, limits.log_bytes + 1), self._logs.report(key)
+        if report is None and limit is None and (not log or self._staging.unheard(key)):
+            # The launcher writes before anything else; what comes before its line, or without it, a pilot can neither write nor take back.
+            msg = f"the engine did not keep what the {key.role} container's launcher wrote, which comes first: its disk was full, or broken."
+            raise PlatformFault(msg)
         (into / "log").write_bytes(log[: limits.log_bytes])
         files, problem = self._take_outputs(key, container, into / "outputs")
         sources = {m.target: self._source(key, m.area, m.dataset) for m in container.mounts}
         view = docker_spec.site_view(inspected, container, record.user, sources, self.launcher)
         return Outcome(
             key=key, exit_code=state["ExitCode"], limit=limit, started_at=started, ended_at=ended,
-            report=self._logs.report(key), site_view=view, log_path=into / "log", log_bytes=min(len(log), limits.log_bytes),
+            report=report, site_view=view, log_path=into / "log", log_bytes=min(len(log), limits.log_bytes),
             log_truncated=len(log) > limits.log_bytes, outputs=files, outputs_dir=into / "outputs", output_problem=problem,
             usage={"wall_seconds": (ended - started).total_seconds()})  # fmt: skip
 

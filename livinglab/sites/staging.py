@@ -100,6 +100,14 @@ class Staging:
         """Keep the launcher's line: a flood of log may wash it away."""
         self._write(key, "report", line)
 
+    def unheard(self, key: JobKey) -> bool:
+        """Had the engine kept nothing of what the launcher wrote when that was looked for, long after it must have written?"""
+        return self._read(key, "unheard") is not None
+
+    def write_unheard(self, key: JobKey) -> None:
+        """Keep that."""
+        self._write(key, "unheard", b"")
+
     def killed(self, key: JobKey) -> bool:
         """Has the lab itself ended it, or set out to?"""
         return self.killed_for(key) is not None

@@ -33,6 +33,8 @@ def main() -> int:
     finally:
         for kind in beds:
             subprocess.run([ROOT / "infra" / kind / "bed.sh", "down"], check=False)
+    if given.keep:
+        (given.keep / "result.json").write_text(as_json(result))
     if given.json:
         given.json.write_text(as_json(result))
     if given.report:

@@ -1,5 +1,6 @@
 """Hostile containers on a real engine: each limit is reached by one, each way out is tried by one, and each weakening is refused."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,15 +11,16 @@ import pytest
 from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.errors import IsolationNotProven, PlatformFault
 from livinglab.domain.isolation import IsolationProfile
-from livinglab.domain.run import Cause
+from livinglab.domain.run import Cause, JobKey
 from livinglab.ports import ContainerSpec, JobSpec
 from livinglab.services.outcomes import _keep, isolation_failure
 from livinglab.sites.attest import attest
 from livinglab.sites.docker import DockerSite
-from livinglab.testing.bench import collected, key_of, push
+from livinglab.testing.bench import collected, ended, key_of, push
 from tests import hostile
 from tests.contract.benches import DockerBench
 from tests.hostile import HostileContainers, python, run, spec_for
+from tests.waiting import until
 
 pytestmark = pytest.mark.docker
 
@@ -208,3 +210,36 @@ def test_a_worker_whose_clock_is_wrong_ends_nothing_early_or_late(bench: DockerB
     bench.site.release("run-h.1")
     outcome, _ = python(bench, "import time; time.sleep(60)", wall_seconds=2)
     assert (outcome.limit, outcome.exit_code) == ("wall_seconds", 137)
+
+
+SPEAKS_LATE = ("python3", "-c", "import time; time.sleep(3); print('predicted', flush=True)")
+
+
+@pytest.mark.parametrize(("argv", "looked"), [(SPEAKS_LATE, True), (("python3", "-c", "import time; time.sleep(3)"), False)])
+def test_a_launchers_line_that_the_engine_has_lost_is_the_platforms_fault(bench: DockerBench, argv: tuple[str, ...], looked: bool) -> None:
+    """As where its disk is full for a moment: a pilot cannot write before the launcher does, and not take back what is written."""
+    key = lose_the_launchers_line(bench, argv)
+    if looked:
+        until(lambda: bench.site.observe([key]) and bench.site._staging.unheard(key))
+    ended(bench, key)
+    with pytest.raises(PlatformFault, match="did not keep what the pilot container's launcher wrote"):
+        collected(bench, key)
+
+
+def test_a_line_that_is_missing_and_was_not_missed_while_it_ran_proves_nothing(bench: DockerBench) -> None:
+    key = lose_the_launchers_line(bench, SPEAKS_LATE)
+    bench.site._engine.wait(bench.name(key))
+    outcome = collected(bench, key)
+    assert outcome.report is None
+    assert not attest(bench.profile, spec_for(bench, SPEAKS_LATE), outcome.report, outcome.site_view, outcome.exit_code).holds
+
+
+def lose_the_launchers_line(bench: DockerBench, argv: tuple[str, ...]) -> JobKey:
+    key = key_of("run-h.1")
+    bench.site.ensure_image(bench.image)
+    push(bench, key.attempt, b"data")
+    bench.site.submit(spec_for(bench, argv), key)
+    log = Path(bench.site._engine.inspect_container(bench.name(key))["LogPath"])
+    until(lambda: log.stat().st_size)
+    os.truncate(log, 0)
+    return key

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import docker
 import pytest
@@ -58,6 +59,21 @@ def test_an_engine_that_is_silent_for_a_while_costs_nothing(parties: Parties, ow
         own_engine.pause(signal.SIGCONT)
         ended = until_it_is(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
     assert (ended.verdict, causes(parties, run.id)) == ("PASS", [(RunState.COMPLETED, None)])
+
+
+def test_an_engine_without_room_is_waited_for(parties: Parties, own_engine: OwnEngine) -> None:
+    run = parties.request(parties.plan("python3", "/app/tiny.py"))
+    ballast = own_engine.data / "ballast"
+    with ballast.open("wb") as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 20))
+    with Carried(parties):
+        until(lambda: "Nothing can be done at site docker since" in parties.lab.runs.why(parties.participant, run.id).sentence)
+        assert "no space left on device" in str(parties.lab.sites.get("docker").away)
+        ballast.unlink()
+        ended = until_it_is(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
+    assert (ended.verdict, causes(parties, run.id)) == ("PASS", [(RunState.COMPLETED, None)])
+    assert parties.lab.sites.get("docker").away is None
 
 
 def test_a_container_that_somebody_else_kills_is_not_the_pilots_fault(parties: Parties, own_engine: OwnEngine) -> None:
