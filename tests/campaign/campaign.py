@@ -195,13 +195,10 @@ class Campaign:
             self.result.faults.append(Fault(part.name, fault, part.site, at, time.time()))
 
     def _in_turn(self) -> "Iterator[tuple[Part, str]]":
-        """Every part once, in an order of chance, and again; and so each part's faults."""
-        left: dict[str, list[str]] = {}
+        """Every part with each of its faults once, in an order of chance, and again."""
+        pairs = [(part, fault) for part in self.house.parts for fault in part.faults]
         while True:
-            for part in self.breaking.sample(self.house.parts, len(self.house.parts)):
-                if not left.get(part.name):
-                    left[part.name] = self.breaking.sample(part.faults, len(part.faults))
-                yield part, left[part.name].pop()
+            yield from self.breaking.sample(pairs, len(pairs))
 
     def _await_ends(self) -> None:
         end = time.monotonic() + PATIENCE

@@ -36,6 +36,7 @@ from tests.fixtures.kubernetes import KubernetesBed, new_lab, push_tools
 from tests.fixtures.servers import answers, free_port, mlflow_command, prefect_command
 from tests.fixtures.slurm import SlurmBed
 from tests.labs import TINY, Parties
+from tests.waiting import until
 
 BIN = ROOT / ".venv" / "bin"
 DISK = 1 << 30
@@ -138,13 +139,24 @@ class House:
     def leftovers(self) -> list[str]:
         """What is at the sites after all runs are over."""
         names = [name for name in self.engine.containers() if "livinglab" in name or "run-" in name]
-        queued = self.slurm.on("ctl", "squeue", "--noheader", "--format", "%j").split()
+        queued = self._queued()
+        if begun_again := [id_ for id_, (_name, reason) in queued.items() if reason == "BeginTime"]:
+            # A controller that was killed while the lab's job ended found it missing, and put it back. It finds its folder gone, and ends.
+            self.slurm.on("ctl", "scontrol", "update", f"JobId={','.join(begun_again)}", "StartTime=now")
+            with suppress(AssertionError):
+                until(lambda: self._queued().keys().isdisjoint(begun_again), 60)
+            queued = {id_: about for id_, about in queued.items() if id_ not in begun_again} | self._queued()
         with self.kubernetes.client() as client:
             from kubernetes.client import BatchV1Api
 
             jobs = [job.metadata.name for job in BatchV1Api(client).list_namespaced_job(self.namespace).items]
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if f"{self.folder}/home/work" in line]
-        return [*names, *queued, *jobs, *mounts]
+        return [*names, *(name for name, _reason in queued.values()), *jobs, *mounts]
+
+    def _queued(self) -> dict[str, tuple[str, str]]:
+        """Jobs that wait or run at the cluster: id → name, and why it waits."""
+        lines = self.slurm.on("ctl", "squeue", "--noheader", "--format", "%A %j %r").splitlines()
+        return {id_: (name, reason) for id_, name, reason in (line.split(maxsplit=2) for line in lines)}
 
     def keep(self, into: Path) -> None:
         """What tells why something went wrong: the lab's logs and events, and what the clusters say of their jobs."""

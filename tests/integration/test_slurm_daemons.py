@@ -11,11 +11,12 @@ from livinglab.artifacts.blobs import FileArtifacts
 from livinglab.domain.errors import PlatformFault, Unreachable
 from livinglab.ports import Seen
 from livinglab.sites.shell import local_shell
+from livinglab.sites.slurm.observing import NOT_OURS
 from livinglab.testing.bench import collected, ended, key_of, spec_of, until
 from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
 from tests.hostile import spec_for
-from tests.slurm_job import KEY, SHORT, assert_it_ran_well, line_of, runs, see, start, stopped
+from tests.slurm_job import KEY, SHORT, assert_it_ran_well, begins_at_once, line_of, runs, see, start, stopped
 from tests.waiting import until as eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -139,6 +140,20 @@ def test_a_job_that_is_forgotten_after_its_end_is_known_to_accounting(bench: Slu
         eventually(lambda: "elapsed_seconds" in collected(bench, KEY).usage)
     assert ended(bench, KEY).exit_code == 0
     assert [file.path for file in collected(bench, KEY).outputs] == ["a.txt"]
+
+
+def test_a_job_that_is_put_back_after_its_release_begins_nothing(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
+    """As by a controller that does not remember its end, and finds it missing on its node."""
+    start(bench)
+    ended(bench, KEY)
+    line = line_of(bench)
+    bench.site.release(KEY.attempt)
+    fragile_bed.on("ctl", "scontrol", "requeue", line.id)
+    begins_at_once(fragile_bed, line)
+    eventually(lambda: line_of(bench).state == "FAILED")
+    assert (line_of(bench).restarts, line_of(bench).exit_code) == (1, NOT_OURS)
+    assert bench.site.owned() == set()
+    assert bench.shell.run('find "$1/jobs" "$1/ended" -mindepth 1', str(bench.site.layout.root)) == b""
 
 
 def test_a_job_that_ends_unheard_and_is_forgotten_is_lost(bench: SlurmBench, fragile_bed: SlurmBed) -> None:
