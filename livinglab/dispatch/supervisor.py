@@ -24,7 +24,7 @@ LEASE = timedelta(seconds=60)
 IDLE = 0.1
 FULL = 5.0
 """Seconds before it is tried whether there is room again: what was begun may have been large."""
-_AT_SITE = frozenset({Step.IMAGES, Step.STAGE, Step.COLLECT, Step.RELEASE})
+_AT_SITE = frozenset({Step.COLLECT, Step.RELEASE})
 """Steps that were not done unless the site has answered."""
 _CLAIMED_AT_ONCE = 50
 

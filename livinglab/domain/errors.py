@@ -19,6 +19,7 @@
     ├── TooMany                 asked more often than is allowed; in a moment it may be asked again (transient)
     └── Unreachable             a backend did not answer; nothing is known of its state (transient)
         ├── DatabaseAway        … the lab's own database
+        ├── NothingKnown        it answered, and of what it was asked about nothing can be known yet
         └── NoRoom              a disk of the lab's or of a site's is full; what was to be done is done once there is room (transient)
 
 Each error says what was wrong (`message`), and where it helps what to do (`hint`). `transient` is a property of the
@@ -146,6 +147,10 @@ class Unreachable(LivingLabError):
 
 class DatabaseAway(Unreachable):
     """The lab's own database did not answer, or has no room."""
+
+
+class NothingKnown(Unreachable):
+    """A site answers, and has nothing to say of one job yet that could be decided by."""
 
 
 class NoRoom(Unreachable):

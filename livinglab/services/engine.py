@@ -12,7 +12,17 @@ from functools import cached_property
 from pathlib import Path
 
 from livinglab.domain.disclosure import PILOTS
-from livinglab.domain.errors import IsolationNotProven, LivingLabError, PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable, no_room
+from livinglab.domain.errors import (
+    IsolationNotProven,
+    LivingLabError,
+    NothingKnown,
+    PilotFault,
+    PlatformFault,
+    Refused,
+    StaleEpoch,
+    Unreachable,
+    no_room,
+)
 from livinglab.domain.isolation import Attestation, Finding, IsolationProfile
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Failure, JobKey, RunState, Step
@@ -266,9 +276,8 @@ class Engine:
         """Everything of the attempt is seen dead before anything is removed, and the time of seeing it is kept."""
         keys = [key for key in self.site.owned() if key.attempt == s.attempt.id]
         seen = self.site.observe(keys) if keys else {}
-        if any(o.seen is Seen.UNREACHABLE for o in seen.values()):
-            msg = f"site {self.site.name} does not answer."
-            raise Unreachable(msg)
+        if unreachable := next((o for o in seen.values() if o.seen is Seen.UNREACHABLE), None):
+            raise _unreachable(self.site, unreachable)
         alive = tuple(key for key, o in seen.items() if o.seen in (Seen.RUNNING, Seen.PENDING))
         for key in alive:
             self.site.cancel(key, GRACE)
@@ -327,8 +336,7 @@ class Engine:
         seen = self.site.observe(keys)
         for key, observation in seen.items():
             if observation.seen is Seen.UNREACHABLE:
-                msg = f"site {self.site.name} does not answer: {observation.reason}"
-                raise Unreachable(msg)
+                raise _unreachable(self.site, observation)
             if observation.seen is Seen.ABSENT:
                 raise outcomes.lost(self.site, key)
         alive = tuple(key for key in keys if seen[key].seen is not Seen.EXITED)
@@ -410,6 +418,13 @@ def next_step(s: Situation) -> Step:
         if s.done(step) is None:
             return step
     return Step.SEAL
+
+
+def _unreachable(site: Site, observation: Observation) -> Unreachable:
+    """Where the site has a word for the job's state (`raw`), it has answered."""
+    if observation.raw:
+        return NothingKnown(f"nothing is known of {observation.key} at site {site.name}: {observation.reason}.")
+    return Unreachable(f"site {site.name} does not answer: {observation.reason}")
 
 
 def _failure(step: Step, error: Exception) -> Failure:

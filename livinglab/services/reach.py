@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from livinglab.domain.errors import DatabaseAway, Unreachable
+from livinglab.domain.errors import DatabaseAway, NothingKnown, Unreachable
 from livinglab.domain.site import Away
 from livinglab.ports import Store
 from livinglab.services.recording import Recorder
@@ -30,7 +30,7 @@ class Reach:
 
     def lost(self, error: Unreachable) -> None:
         """It did not answer, or has no room. Of the lab's own database nothing is told: it is where that would be written."""
-        if isinstance(error, DatabaseAway):
+        if isinstance(error, (DatabaseAway, NothingKnown)):
             return
         with self._lock:
             at, since = self._since = self._since or (time.monotonic(), self.recorder.clock.now())

@@ -40,6 +40,8 @@ class Cluster:
     states: dict[JobKey, tuple[Seen, str]] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     away: bool = False
+    raw: str = ""
+    """Its own word for the state of every job."""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def say(self, of: Attempt, seen: Seen, reason: str = "") -> None:
@@ -58,7 +60,7 @@ class Cluster:
     def observe(self, keys: Collection[JobKey]) -> Mapping[JobKey, Observation]:
         self.asked["observe"] += 1
         states = {k: self.states.get(k, (Seen.PENDING, "Priority")) for k in keys}
-        return {k: Observation(key=k, seen=seen, reason=reason, at=NOW) for k, (seen, reason) in states.items()}
+        return {k: Observation(key=k, seen=seen, raw=self.raw, reason=reason, at=NOW) for k, (seen, reason) in states.items()}
 
 
 @dataclass
@@ -329,10 +331,11 @@ def test_a_site_that_is_away_is_waited_for_and_nothing_is_decided() -> None:
         until(lambda: worker.parked() == 99 and not worker.engine.reach.away)
 
 
-@pytest.mark.parametrize(("unreachable", "said"), [(10, {True}), (9, set()), (0, {False})])
-def test_a_site_is_away_that_can_tell_of_none_of_its_jobs(unreachable: int, said: set[bool]) -> None:
+@pytest.mark.parametrize(("unreachable", "raw", "said"), [(10, "", {True}), (9, "", set()), (0, "", {False}), (10, "TRANSCENDED", {False})])
+def test_a_site_is_away_that_can_tell_of_none_of_its_jobs(unreachable: int, raw: str, said: set[bool]) -> None:
     with Worker(10).at_work() as worker:
         worker.settle()
+        worker.site.raw = raw
         for one in worker.attempts[:unreachable]:
             worker.site.say(one, Seen.UNREACHABLE)
         looks = worker.site.asked["observe"]

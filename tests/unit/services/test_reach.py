@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from livinglab.domain.errors import DatabaseAway, NoRoom, Unreachable
+from livinglab.domain.errors import DatabaseAway, NoRoom, NothingKnown, Unreachable
 from livinglab.services.reach import Reach
 from tests.unit.services.test_engine import World, make_world
 
@@ -67,8 +67,9 @@ def test_a_new_worker_takes_back_what_the_one_before_has_told(world: World) -> N
     assert told(world) == ["site-away", "site-back"]
 
 
-def test_of_the_labs_own_database_nothing_is_told(world: World) -> None:
-    reach_of(world).lost(DatabaseAway("the database does not answer."))
+@pytest.mark.parametrize("error", [DatabaseAway("the database does not answer."), NothingKnown("nothing is known of run-a.1.pilot.")])
+def test_neither_the_labs_own_database_nor_one_job_is_a_site(world: World, error: Unreachable) -> None:
+    reach_of(world).lost(error)
     assert told(world) == []
 
 
