@@ -139,24 +139,37 @@ class House:
     def leftovers(self) -> list[str]:
         """What is at the sites after all runs are over."""
         names = [name for name in self.engine.containers() if "livinglab" in name or "run-" in name]
-        queued = self._queued()
-        if begun_again := [id_ for id_, (_name, reason) in queued.items() if reason == "BeginTime"]:
-            # A controller that was killed while the lab's job ended found it missing, and put it back. It finds its folder gone, and ends.
-            self.slurm.on("ctl", "scontrol", "update", f"JobId={','.join(begun_again)}", "StartTime=now")
-            with suppress(AssertionError):
-                until(lambda: self._queued().keys().isdisjoint(begun_again), 60)
-            queued = {id_: about for id_, about in queued.items() if id_ not in begun_again} | self._queued()
         with self.kubernetes.client() as client:
             from kubernetes.client import BatchV1Api
 
             jobs = [job.metadata.name for job in BatchV1Api(client).list_namespaced_job(self.namespace).items]
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if f"{self.folder}/home/work" in line]
-        return [*names, *(name for name, _reason in queued.values()), *jobs, *mounts]
+        return [*names, *self._left_at_slurm(), *jobs, *mounts]
 
-    def _queued(self) -> dict[str, tuple[str, str]]:
-        """Jobs that wait or run at the cluster: id → name, and why it waits."""
-        lines = self.slurm.on("ctl", "squeue", "--noheader", "--format", "%A %j %r").splitlines()
-        return {id_: (name, reason) for id_, name, reason in (line.split(maxsplit=2) for line in lines)}
+    def _left_at_slurm(self) -> list[str]:
+        """Jobs that wait, and scripts on the nodes.
+
+        A controller that was killed while jobs ended believes that they run, until it finds them missing, and then puts them back. They find
+        their folders gone, and end: the queue is empty in the end.
+        """
+        left = [name for name, state, reason in self._queued().values() if state == "PENDING" and reason != "BeginTime"]
+        left += [f"{pid} on {node}" for node in ("c1", "c2") for pid in self.slurm.on(node, "sh", "-c", "pgrep -f [j]ob.sh || true").split()]
+
+        def empty() -> bool:
+            queued = self._queued()
+            if put_back := [id_ for id_, (_name, _state, reason) in queued.items() if reason == "BeginTime"]:
+                with suppress(AssertionError):  # it begins just now
+                    self.slurm.on("ctl", "scontrol", "update", f"JobId={','.join(put_back)}", "StartTime=now")
+            return not queued
+
+        with suppress(AssertionError):
+            until(empty, 240, pause=1)
+        return left + [name for name, _state, _reason in self._queued().values()]
+
+    def _queued(self) -> dict[str, tuple[str, str, str]]:
+        """Jobs that wait or run at the cluster: id → name, state, and why it waits."""
+        lines = self.slurm.on("ctl", "squeue", "--noheader", "--format", "%A %j %T %r").splitlines()
+        return {id_: (name, state, reason) for id_, name, state, reason in (line.split(maxsplit=3) for line in lines)}
 
     def keep(self, into: Path) -> None:
         """What tells why something went wrong: the lab's logs and events, and what the clusters say of their jobs."""

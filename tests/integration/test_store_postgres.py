@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from livinglab.domain.errors import Invalid, Unreachable
+from livinglab.domain.errors import DatabaseAway, Invalid, Unreachable
 from livinglab.ports import Tx
 from livinglab.store.sql import SqlStore, open_store
 from tests.contract import store_records as r
@@ -113,7 +113,7 @@ def test_a_connection_that_ends_is_told_to_all_who_share_it(somewhere: Somewhere
     works = [put("a"), put("b"), put("c")]
     works[place] = end
     found_by = min(place + 1, 2)  # whoever begins its part next, or commits; those behind it begin anew
-    assert share(somewhere.store, *works) == [Unreachable] * (found_by + 1) + [["c"]] * (2 - found_by)
+    assert share(somewhere.store, *works) == [DatabaseAway] * (found_by + 1) + [["c"]] * (2 - found_by)
     assert write(somewhere.store, put("d")) == [*"c"[found_by - 1 :], "d"]
 
 
