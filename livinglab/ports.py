@@ -225,6 +225,11 @@ class Observation(Frozen):
     advice: str = ""
     """For people: what the backend's reason means, and what to do about it."""
 
+    @property
+    def away(self) -> bool:
+        """Did the site not answer? Where it has a word of its own for the job's state, it did."""
+        return self.seen is Seen.UNREACHABLE and not self.raw
+
 
 class OutputFile(Frozen):
     """A regular file that a container left in its outputs, already copied to `Outcome.outputs_dir`."""

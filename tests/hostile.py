@@ -7,6 +7,8 @@ from livinglab.ports import JobSpec, Outcome
 from livinglab.sites.attest import attest
 from livinglab.testing.bench import IN, NONCE, OUT, Bench, collected, container_of, ended, key_of, push
 
+KEY = key_of("run-h.1")
+
 
 def spec_for(bench: Bench, argv: tuple[str, ...], **limits: float) -> JobSpec:
     """A job of one container with that command."""
@@ -14,14 +16,20 @@ def spec_for(bench: Bench, argv: tuple[str, ...], **limits: float) -> JobSpec:
     return JobSpec(attempt="run-h.1", containers=(container,), profile=bench.profile, nonce=NONCE)
 
 
+def begin(bench: Bench, argv: tuple[str, ...], **limits: float) -> JobSpec:
+    """Submit that job, with all that it needs, under `KEY`."""
+    bench.site.ensure_image(bench.image)
+    push(bench, KEY.attempt, b"data")
+    spec = spec_for(bench, argv, **limits)
+    bench.site.submit(spec, KEY)
+    return spec
+
+
 def run(bench: Bench, *argv: str, **limits: float) -> tuple[Outcome, Attestation]:
     """Run a command to its end; what it left, and what is proven about it."""
-    bench.site.ensure_image(bench.image)
-    push(bench, "run-h.1", b"data")
-    spec = spec_for(bench, argv, **limits)
-    bench.site.submit(spec, key_of("run-h.1"))
-    ended(bench, key_of("run-h.1"))
-    outcome = collected(bench, key_of("run-h.1"))
+    spec = begin(bench, argv, **limits)
+    ended(bench, KEY)
+    outcome = collected(bench, KEY)
     return outcome, attest(spec.profile, spec, outcome.report, outcome.site_view, outcome.exit_code)
 
 

@@ -5,19 +5,16 @@ from contextlib import contextmanager
 
 from livinglab.ports import Observation, Seen
 from livinglab.sites.slurm.control import Line
-from livinglab.testing.bench import collected, ended, key_of, push, until
+from livinglab.testing.bench import collected, ended, until
 from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
-from tests.hostile import spec_for
+from tests.hostile import KEY, begin
 
-KEY = key_of("run-h.1")
 SHORT = ("python3", "-c", "import time; print('here', flush=True); time.sleep(3); open('/out/a.txt', 'w').write('data')")
 
 
 def start(bench: SlurmBench, argv: tuple[str, ...] = SHORT, **limits: float) -> None:
-    bench.site.ensure_image(bench.image)
-    push(bench, KEY.attempt, b"data")
-    bench.site.submit(spec_for(bench, argv, **limits), KEY)
+    begin(bench, argv, **limits)
 
 
 def see(bench: SlurmBench) -> Observation:
@@ -39,11 +36,6 @@ def line_of(bench: SlurmBench) -> Line:
 def node_of(line: Line) -> str:
     """The machine of the bed on which a job runs."""
     return f"c{line.nodes[-1]}"
-
-
-def begins_at_once(bed: SlurmBed, line: Line) -> None:
-    """A job that was put back into the queue is kept there for two minutes, of which the tests have none."""
-    bed.on("ctl", "scontrol", "update", f"JobId={line.id}", "StartTime=now")
 
 
 @contextmanager

@@ -153,7 +153,7 @@ class Lookout:
         return self._choose(lot, seen, self._touched(lot))
 
     def _tell(self, seen: Collection[Observation]) -> None:
-        away = [job.reason for job in seen if job.seen is Seen.UNREACHABLE and not job.raw]
+        away = [job.reason for job in seen if job.away]
         if len(away) == len(seen):
             self._reach.lost(Unreachable(away[0]))
         elif not away:

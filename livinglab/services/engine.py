@@ -12,17 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from livinglab.domain.disclosure import PILOTS
-from livinglab.domain.errors import (
-    IsolationNotProven,
-    LivingLabError,
-    NothingKnown,
-    PilotFault,
-    PlatformFault,
-    Refused,
-    StaleEpoch,
-    Unreachable,
-    no_room,
-)
+from livinglab.domain.errors import IsolationNotProven, LivingLabError, PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable, no_room
 from livinglab.domain.isolation import Attestation, Finding, IsolationProfile
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Failure, JobKey, RunState, Step
@@ -277,7 +267,7 @@ class Engine:
         keys = [key for key in self.site.owned() if key.attempt == s.attempt.id]
         seen = self.site.observe(keys) if keys else {}
         if unreachable := next((o for o in seen.values() if o.seen is Seen.UNREACHABLE), None):
-            raise _unreachable(self.site, unreachable)
+            raise outcomes.unreachable(self.site, unreachable)
         alive = tuple(key for key, o in seen.items() if o.seen in (Seen.RUNNING, Seen.PENDING))
         for key in alive:
             self.site.cancel(key, GRACE)
@@ -336,7 +326,7 @@ class Engine:
         seen = self.site.observe(keys)
         for key, observation in seen.items():
             if observation.seen is Seen.UNREACHABLE:
-                raise _unreachable(self.site, observation)
+                raise outcomes.unreachable(self.site, observation)
             if observation.seen is Seen.ABSENT:
                 raise outcomes.lost(self.site, key)
         alive = tuple(key for key in keys if seen[key].seen is not Seen.EXITED)
@@ -418,13 +408,6 @@ def next_step(s: Situation) -> Step:
         if s.done(step) is None:
             return step
     return Step.SEAL
-
-
-def _unreachable(site: Site, observation: Observation) -> Unreachable:
-    """Where the site has a word for the job's state (`raw`), it has answered."""
-    if observation.raw:
-        return NothingKnown(f"nothing is known of {observation.key} at site {site.name}: {observation.reason}.")
-    return Unreachable(f"site {site.name} does not answer: {observation.reason}")
 
 
 def _failure(step: Step, error: Exception) -> Failure:

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ValidationError
 from livinglab.domain.access import Document
 from livinglab.domain.canonical import canonical, digest_of
 from livinglab.domain.disclosure import Left, Log
-from livinglab.domain.errors import IsolationNotProven, NotFound, PilotFault, PlatformFault
+from livinglab.domain.errors import IsolationNotProven, NotFound, NothingKnown, PilotFault, PlatformFault, Unreachable
 from livinglab.domain.isolation import Area, Attestation, Finding
 from livinglab.domain.run import Cause, Failure, JobKey, JobRole, Step
 from livinglab.domain.sandbox import Channel, Role
 from livinglab.domain.situation import Situation
 from livinglab.domain.verdict import MeasurementFile, SetVerdict
-from livinglab.ports import Artifacts, JobSpec, Outcome, Site, Tx
+from livinglab.ports import Artifacts, JobSpec, Observation, Outcome, Site, Tx
 
 __all__ = ["Area", "Collected", "HarnessRole", "collect"]
 
@@ -131,6 +131,13 @@ def lost(site: Site, key: JobKey) -> PlatformFault:
     """The fault of a job that a site has started, and does not know any more."""
     msg = f"the {key.role} container was lost: site {site.name} answers that it is not there."
     return PlatformFault(msg)
+
+
+def unreachable(site: Site, observation: Observation) -> Unreachable:
+    """Of a job of which nothing is known: whether that is its site's silence, or a word of which nothing follows."""
+    if observation.away:
+        return Unreachable(f"site {site.name} does not answer: {observation.reason}")
+    return NothingKnown(f"nothing is known of {observation.key} at site {site.name}: {observation.reason}.")
 
 
 def _keep(artifacts: Artifacts, key: JobKey, outcome: Outcome) -> Collected:

@@ -248,7 +248,7 @@ class Campaign:
     def _time_recoveries(self, runs: list[Run]) -> None:
         sites = {run.id: run.site for run in runs}
         for fault in self.result.faults:
-            concerned = [(at, event) for at, event in self.house.seen if event.run and fault.site in (None, sites.get(event.run))]
+            concerned = [(at, event) for at, event in self.house.events if event.run and fault.site in (None, sites.get(event.run))]
             under_way = Counter(event.kind for at, event in concerned if at < fault.mended)
             after = [at for at, event in concerned if event.kind == "step-done" and at >= fault.mended]
             if under_way["run-queued"] > under_way["run-ended"] and after:

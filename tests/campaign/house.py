@@ -57,9 +57,9 @@ class House:
     kubernetes: KubernetesBed
     namespace: str
     sites: tuple[str, ...] = ("docker", "cluster", "kubernetes")
-    seen: list[tuple[float, Event]] = field(default_factory=list)
+    events: list[tuple[float, Event]] = field(default_factory=list)
     """What has happened, and when that was seen (seconds since the epoch)."""
-    _seen: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _containers: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def agree(self, manifest: dict[str, Any]) -> Plan:
         """A plan for a pilot with this manifest, from yesterday on: to a clock that is behind, today may not have begun."""
@@ -85,7 +85,7 @@ class House:
         while not done.wait(0.1):
             with suppress(Unreachable), self.parties.lab.store.transaction(read_only=True) as tx:
                 new = tx.events(last, 10_000)
-                self.seen += [(time.time(), event) for event in new]
+                self.events += [(time.time(), event) for event in new]
                 last = new[-1].id if new else last
 
     def verified(self, plan: Plan) -> Report:
@@ -99,18 +99,17 @@ class House:
             with suppress(DockerException, OSError):
                 for container in docker.APIClient(base_url=self.engine.url, timeout=3).containers(all=True):
                     if key := container["Labels"].get("livinglab.key"):
-                        self._seen[key].add(container["Id"])
+                        self._containers[key].add(container["Id"])
 
     def administer(self, done: threading.Event) -> None:
         """What people at the cluster do: a node that Slurm has taken out of service, since it was to start a job twice, is given back."""
         while not done.wait(2):
             with suppress(AssertionError, subprocess.TimeoutExpired):  # the controller is away
-                if drained := self.slurm.on("ctl", "sinfo", "--noheader", "--Node", "--states=drain", "--format=%N").split():
-                    self.slurm.on("ctl", "scontrol", "update", f"NodeName={','.join(drained)}", "State=RESUME")
+                self.slurm.give_back_nodes()
 
     def starts(self, keys: Collection[str]) -> Counter[str]:
         """Job → how often it was started, by the sites' own records."""
-        found = Counter({key: len(ids) for key, ids in self._seen.items()})
+        found = Counter({key: len(ids) for key, ids in self._containers.items()})
         jobs: dict[str, str] = {}
         for key in keys:
             attempt, _, role = key.rpartition(".")
@@ -159,7 +158,7 @@ class House:
             queued = self._queued()
             if put_back := [id_ for id_, (_name, _state, reason) in queued.items() if reason == "BeginTime"]:
                 with suppress(AssertionError):  # it begins just now
-                    self.slurm.on("ctl", "scontrol", "update", f"JobId={','.join(put_back)}", "StartTime=now")
+                    self.slurm.begin_at_once(*put_back)
             return not queued
 
         with suppress(AssertionError):

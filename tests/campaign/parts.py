@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from livinglab.sites.tmpfs import mount_sized, unmount
+from tests.disks import empty, fill
 from tests.fixtures.available import postgres_binaries
 from tests.fixtures.engine import OwnEngine
 from tests.fixtures.kubernetes import KubernetesBed
@@ -93,18 +94,6 @@ class Process:
             self.start()
         else:
             self.send(signal.SIGCONT)
-
-
-def fill(folder: Path) -> None:
-    """Write until there is no room."""
-    with (folder / "ballast").open("wb") as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(1 << 20))
-
-
-def empty(folder: Path) -> None:
-    """Undo `fill`."""
-    (folder / "ballast").unlink()
 
 
 class Database(Process):

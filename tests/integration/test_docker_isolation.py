@@ -235,11 +235,8 @@ def test_a_line_that_is_missing_and_was_not_missed_while_it_ran_proves_nothing(b
 
 
 def lose_the_launchers_line(bench: DockerBench, argv: tuple[str, ...]) -> JobKey:
-    key = key_of("run-h.1")
-    bench.site.ensure_image(bench.image)
-    push(bench, key.attempt, b"data")
-    bench.site.submit(spec_for(bench, argv), key)
-    log = Path(bench.site._engine.inspect_container(bench.name(key))["LogPath"])
+    hostile.begin(bench, argv)
+    log = Path(bench.site._engine.inspect_container(bench.name(hostile.KEY))["LogPath"])
     until(lambda: log.stat().st_size)
     os.truncate(log, 0)
-    return key
+    return hostile.KEY

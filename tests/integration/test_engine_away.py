@@ -3,13 +3,13 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 import docker
 import pytest
 
 from livinglab.domain.run import Cause, RunState
 from livinglab.sites.tmpfs import unmount
+from tests.disks import empty, fill
 from tests.fixtures.engine import OwnEngine
 from tests.integration.test_bad_pilots import Carried, started, until_it_is
 from tests.labs import Parties
@@ -63,14 +63,11 @@ def test_an_engine_that_is_silent_for_a_while_costs_nothing(parties: Parties, ow
 
 def test_an_engine_without_room_is_waited_for(parties: Parties, own_engine: OwnEngine) -> None:
     run = parties.request(parties.plan("python3", "/app/tiny.py"))
-    ballast = own_engine.data / "ballast"
-    with ballast.open("wb") as file, suppress(OSError):
-        while True:
-            file.write(bytes(1 << 20))
+    fill(own_engine.data)
     with Carried(parties):
         until(lambda: "Nothing can be done at site docker since" in parties.lab.runs.why(parties.participant, run.id).sentence)
         assert "no space left on device" in str(parties.lab.sites.get("docker").away)
-        ballast.unlink()
+        empty(own_engine.data)
         ended = until_it_is(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
     assert (ended.verdict, causes(parties, run.id)) == ("PASS", [(RunState.COMPLETED, None)])
     assert parties.lab.sites.get("docker").away is None

@@ -21,7 +21,7 @@ from livinglab.testing.bench import collected, ended, key_of, push, running, spe
 from tests.contract.benches import KubernetesBench
 from tests.fixtures.kubernetes import KubernetesBed, new_lab, push_tools, write_kubeconfig  # fmt: skip
 from tests.fixtures.webhook import refusing_webhook
-from tests.hostile import spec_for
+from tests.hostile import KEY, begin, spec_for
 from tests.waiting import until as eventually
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
-KEY = key_of("run-h.1")
 SHORT = ("python3", "-c", "import time; print('here', flush=True); time.sleep(3); open('/out/a.txt', 'w').write('data')")
 LONG = ("python3", "-c", "import time; print('here', flush=True); time.sleep(600)")
 
@@ -58,9 +57,7 @@ def core(fragile_kubernetes: KubernetesBed) -> "Iterator[CoreV1Api]":
 
 
 def start(bench: KubernetesBench, argv: tuple[str, ...] = SHORT, **limits: float) -> None:
-    bench.site.ensure_image(bench.image)
-    push(bench, KEY.attempt, b"data")
-    bench.site.submit(spec_for(bench, argv, **limits), KEY)
+    begin(bench, argv, **limits)
 
 
 def seen(bench: KubernetesBench) -> Any:

@@ -15,8 +15,8 @@ from livinglab.sites.slurm.observing import NOT_OURS
 from livinglab.testing.bench import collected, ended, key_of, spec_of, until
 from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
-from tests.hostile import spec_for
-from tests.slurm_job import KEY, SHORT, assert_it_ran_well, begins_at_once, line_of, runs, see, start, stopped
+from tests.hostile import KEY, spec_for
+from tests.slurm_job import SHORT, assert_it_ran_well, line_of, node_of, runs, see, start, stopped
 from tests.waiting import until as eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -113,8 +113,7 @@ def partition(fragile_bed: SlurmBed) -> Iterator[SlurmBed]:
     fragile_bed.on("ctl", "scontrol", "update", "PartitionName=lab", "State=DOWN")
     yield fragile_bed
     fragile_bed.on("ctl", "scontrol", "update", "PartitionName=lab", "State=UP")
-    if drained := fragile_bed.on("ctl", "sinfo", "--noheader", "--Node", "--states=drain", "--format=%N").split():
-        fragile_bed.on("ctl", "scontrol", "update", f"NodeName={','.join(drained)}", "State=RESUME")
+    fragile_bed.give_back_nodes()
 
 
 def age(bench: SlurmBench, what: str) -> None:
@@ -126,7 +125,7 @@ def test_a_job_that_is_forgotten_while_it_runs_is_lost(bench: SlurmBench, fragil
     """Its node ends what nobody knows."""
     with forgetting(fragile_bed):
         start(bench, bench.argv("linger"))
-        node = f"c{runs(bench).nodes[-1]}"
+        node = node_of(runs(bench))
     assert see(bench).seen is Seen.PENDING  # it might not be shown yet
     age(bench, ".")
     eventually(lambda: see(bench).seen is Seen.ABSENT)
@@ -149,7 +148,7 @@ def test_a_job_that_is_put_back_after_its_release_begins_nothing(bench: SlurmBen
     line = line_of(bench)
     bench.site.release(KEY.attempt)
     fragile_bed.on("ctl", "scontrol", "requeue", line.id)
-    begins_at_once(fragile_bed, line)
+    fragile_bed.begin_at_once(line.id)
     eventually(lambda: line_of(bench).state == "FAILED")
     assert (line_of(bench).restarts, line_of(bench).exit_code) == (1, NOT_OURS)
     assert bench.site.owned() == set()

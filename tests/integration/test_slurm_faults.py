@@ -20,8 +20,8 @@ from livinglab.sites.slurm.config import SlurmSettings
 from livinglab.testing.bench import begin, collected, ended, push, until
 from tests.contract.benches import SlurmBench
 from tests.fixtures.slurm import SlurmBed
-from tests.hostile import spec_for
-from tests.slurm_job import KEY, SHORT, assert_it_ran_well, begins_at_once, line_of, node_of, runs, see, start
+from tests.hostile import KEY, spec_for
+from tests.slurm_job import SHORT, assert_it_ran_well, line_of, node_of, runs, see, start
 from tests.waiting import until as eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -69,7 +69,7 @@ def test_a_node_that_dies_while_nobody_looks(bench: SlurmBench, fragile_bed: Slu
     line = runs(bench)
     with killed(fragile_bed, node_of(line)):
         eventually(lambda: line_of(bench).restarts == 1, 120)
-        begins_at_once(fragile_bed, line)
+        fragile_bed.begin_at_once(line.id)
         eventually(lambda: line_of(bench).state == "FAILED")
         assert (line_of(bench).restarts, line_of(bench).exit_code) == (1, 94)
         with pytest.raises(PlatformFault, match="begun on a node that failed"):
@@ -89,7 +89,7 @@ def test_a_job_that_makes_room_for_another_is_made_again(tmp_path: Path, engine_
         begun = time.monotonic()
         bench.site.wait([KEY], timedelta(seconds=1))
         assert time.monotonic() - begun > 0.9  # that it was ended is not heard as its end
-        begins_at_once(fragile_bed, line)
+        fragile_bed.begin_at_once(line.id)
         eventually(lambda: see(bench).seen is Seen.EXITED)
         assert line_of(bench).restarts == 1
         assert_it_ran_well(bench)
@@ -181,7 +181,7 @@ def test_a_job_that_an_operator_puts_back_after_its_end_is_not_made_again(bench:
     first = ended(bench, KEY)
     fragile_bed.on("ctl", "scontrol", "requeue", line_of(bench).id)
     eventually(lambda: line_of(bench).restarts == 1)
-    begins_at_once(fragile_bed, line_of(bench))
+    fragile_bed.begin_at_once(line_of(bench).id)
     eventually(lambda: line_of(bench).state in ("COMPLETED", "FAILED"))
     eventually(lambda: see(bench).seen is Seen.EXITED)
     assert see(bench).started_at == first.started_at

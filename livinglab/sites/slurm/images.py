@@ -119,6 +119,7 @@ class SlurmImages:
             time.sleep(self._settings.poll_seconds)
 
     def _is_queued(self, name: str) -> bool:
+        """Is it waiting or running? What Slurm has given up is cancelled, and is neither."""
         waiting = [line for line in self._queue.look(fresh=True).get(name, ()) if lives(line.state)]
         held = [line for line in waiting if given_up(line.state, line.reason)]
         self._control.cancel([line.id for line in held])
