@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-MAX_FILES = 20_000
+MAX_FILES = 60_000  # the plain format of archives can count to 65,535
 MAX_BYTES = 512 << 20
 _LOCAL = struct.Struct("<4s5H3I2H")
 _LISTED = struct.Struct("<4s2x3H4x3L4H2x2L")

@@ -13,13 +13,16 @@ from pathlib import Path
 
 from livinglab.domain.canonical import canonical, quoted, sha256
 from livinglab.domain.documents import MediaType
-from livinglab.evidence.ledger import Entry
+from livinglab.domain.errors import Conflict
+from livinglab.evidence.archive import MAX_BYTES, MAX_FILES
+from livinglab.evidence.ledger import Entry, write_sequence
 from livinglab.evidence.report import render
 
 MANIFEST, METADATA = "manifest.json", "ro-crate-metadata.json"
-PLAN, RELEASE, WITHHELD, PROOF, CHECKPOINT, PAGE = (
+PLAN, RELEASE, LEDGER, WITHHELD, PROOF, CHECKPOINT, PAGE = (
     "plan.json",
     "release.json",
+    "ledger.json-seq",
     "withheld.json",
     "inclusion.json",
     "checkpoint.dsse.json",
@@ -29,7 +32,12 @@ REQUIRED = "required/"
 """The folder of the required evidence that the plan froze."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
-_FORMATS = {"html": "text/html", "pem": "application/x-pem-file", **{kind.suffix: kind.value for kind in MediaType}}
+_FORMATS = {
+    "html": "text/html",
+    "json-seq": "application/json-seq",
+    "pem": "application/x-pem-file",
+    **{kind.suffix: kind.value for kind in MediaType},
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,10 @@ class DossierContents:
 def write_dossier(path: Path, contents: DossierContents) -> str:
     """Write the archive; return its digest.
 
-    The ledger's files are stored as they are: digests and Base64 hardly get smaller, and unpacking them takes longer than all digests.
+    The ledger is stored as it is: digests and Base64 hardly get smaller, and unpacking them takes longer than all digests.
+
+    Raises:
+        Conflict: it would be more than whoever checks a dossier unpacks.
     """
     files = _files(contents)
     files |= pages(contents, files)
@@ -69,9 +80,13 @@ def write_dossier(path: Path, contents: DossierContents) -> str:
         for name in sorted(files):
             member = zipfile.ZipInfo(name, _EPOCH)
             member.external_attr = 0o100644 << 16
-            member.compress_type = zipfile.ZIP_STORED if name.startswith("ledger/") else zipfile.ZIP_DEFLATED
+            member.compress_type = zipfile.ZIP_STORED if name == LEDGER else zipfile.ZIP_DEFLATED
             archive.writestr(member, files[name])
     data = buffer.getvalue()
+    size = max(len(data), sum(len(file) for file in files.values()))
+    if len(files) > MAX_FILES or size > MAX_BYTES:
+        msg = f"the dossier would have {len(files):,} files and {size:,} bytes, and one has at most {MAX_FILES:,} and {MAX_BYTES:,}."
+        raise Conflict(msg, hint="Nothing of it is lost. Agree on a new plan for the runs to come: each plan has a dossier of its own.")
     path.write_bytes(data)
     return sha256(data)
 
@@ -92,11 +107,8 @@ def pages(contents: DossierContents, files: dict[str, bytes]) -> dict[str, bytes
 
 
 def _files(c: DossierContents) -> dict[str, bytes]:
-    files = {PLAN: c.plan, RELEASE: c.release, CHECKPOINT: c.checkpoint, WITHHELD: canonical(c.withheld)}
+    files = {PLAN: c.plan, RELEASE: c.release, LEDGER: write_sequence(c.ledger), CHECKPOINT: c.checkpoint, WITHHELD: canonical(c.withheld)}
     files[PROOF] = canonical({"leaf_index": c.leaf_index, "salt": c.leaf_salt.hex(), "path": [node.hex() for node in c.proof]})
-    for number, entry in enumerate(c.ledger):
-        files[f"ledger/{number:06d}.entry.json"] = entry.data
-        files[f"ledger/{number:06d}.body.json"] = entry.body
     files |= {f"documents/{name}": data for name, data in c.documents.items()}
     files |= {f"{REQUIRED}{name}": data for name, data in c.required.items()}
     files |= {f"keys/{key_id}.pem": pem for key_id, pem in c.public_keys.items()}

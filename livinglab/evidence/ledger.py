@@ -11,6 +11,8 @@ from livinglab.domain.canonical import canonical, parse_json, sha256
 GENESIS = "sha256:" + "0" * 64
 """What the first entry of a chain names as the one before it."""
 
+_SEPARATOR = b"\x1e"
+
 FIELDS = {"v", "chain", "sequence", "previous", "kind", "media_type", "body", "run", "attempt", "at"}
 
 
@@ -71,6 +73,31 @@ def make_entry(*, chain: str, sequence: int, previous: str, kind: str, media_typ
         "run": run, "attempt": attempt, "at": at.isoformat(),
     })  # fmt: skip
     return Entry(data=data, digest=sha256(data), body=body)
+
+
+def write_sequence(entries: Iterable[Entry]) -> bytes:
+    """Entry, body, entry, body, … as a JSON text sequence (RFC 7464): each text as it was digested, after a record separator and before a line feed.
+
+    No JSON text holds a record separator, so that any body can be told from what follows it, whoever wrote it and in how many lines.
+    """
+    texts = [text for entry in entries for text in (entry.data, entry.body)]
+    if any(_SEPARATOR in text for text in texts):
+        msg = "an entry or a body is no JSON text: it holds a record separator"
+        raise ValueError(msg)
+    return b"".join([b"\x1e%b\n" % text for text in texts])
+
+
+def read_sequence(data: bytes) -> list[bytes]:
+    """The texts of such a sequence, as they were digested.
+
+    Raises:
+        ValueError: it is none, or not whole.
+    """
+    first, *texts = data.split(_SEPARATOR)
+    if first or not all(text.endswith(b"\n") for text in texts):
+        msg = "it is no JSON text sequence: each text stands between a record separator and a line feed"
+        raise ValueError(msg)
+    return [text[:-1] for text in texts]
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,16 @@ class TrustPolicy:
     def of(cls, keys: list[TrustedKey]) -> "TrustPolicy":
         """A policy of these keys; `Invalid` for a role that there is not, or one key in two roles."""
         by_id: dict[str, TrustedKey] = {}
-        for key in keys:
+        for number, key in enumerate(keys):
+            where = f"keys[{number}]"
             if key.role not in PREDICATES:
-                raise Invalid(f"unknown role {key.role!r}.", where="keys", hint=f"Known: {', '.join(PREDICATES)}.")
-            key_id = key_id_of(key.pem)
+                raise Invalid(f"unknown role {key.role!r}.", where=where, hint=f"Known: {', '.join(PREDICATES)}.")
+            try:
+                key_id = key_id_of(key.pem)
+            except Invalid as error:
+                raise Invalid(error.message, where=where, hint=error.hint) from error
             if key_id in by_id and by_id[key_id] != key:
-                raise Invalid(f"the key {key_id[:16]}… is there twice, with different trust.", where="keys")
+                raise Invalid(f"the key {key_id[:16]}… is there twice, with different trust.", where=where)
             by_id[key_id] = key
         return cls(by_id)
 

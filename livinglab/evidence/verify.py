@@ -20,14 +20,14 @@ from livinglab.evidence import dsse, merkle, statements
 from livinglab.evidence.archive import Unreadable, read_archive
 from livinglab.evidence.attempts import Runs, Stated, Told
 from livinglab.evidence.keys import key_id_of
-from livinglab.evidence.ledger import GENESIS, Entry, Header, Problem, check_link
+from livinglab.evidence.ledger import GENESIS, Entry, Header, Problem, check_link, read_sequence
 from livinglab.evidence.policy import PREDICATES, TrustPolicy
 from livinglab.evidence.receipt import check_receipt
 from livinglab.evidence.required import check_required
 
 _KIND_OF = {predicate: kind for kind, predicate in statements.KINDS.items()}
-_FIXED = frozenset({names.PLAN, names.RELEASE, names.WITHHELD, names.PROOF, names.CHECKPOINT, names.PAGE, names.METADATA, names.MANIFEST})
-_ENTRY, _BODY = "ledger/%06d.entry.json", "ledger/%06d.body.json"
+_NEEDED = (names.PLAN, names.RELEASE, names.LEDGER, names.CHECKPOINT, names.PROOF, names.WITHHELD)
+_FIXED = frozenset({*_NEEDED, names.PAGE, names.METADATA, names.MANIFEST})
 _BOUND = itemgetter("chain", "sequence", "previous", "run", "attempt")
 _NO_DOCUMENTS = frozenset({"plan", "pilot", "harness", "criteria"})
 """What statements are about, besides the documents of their attempt."""
@@ -88,10 +88,10 @@ class _Check:
 
     def everything(self, head: str | None) -> None:
         self._check_manifest()
-        for name in (names.PLAN, names.RELEASE, names.CHECKPOINT, names.PROOF, names.WITHHELD):
+        for name in _NEEDED:
             if name not in self.files:
                 self.report.add(name, "it is missing")
-        if self.report.problems and any(p.what == "it is missing" for p in self.report.problems):
+        if any(p.what == "it is missing" for p in self.report.problems):
             raise Unreadable
         self.withheld = parse_json(self.files[names.WITHHELD])
         self.plan = parse_json(self.files[names.PLAN])
@@ -144,8 +144,7 @@ class _Check:
         for name, key_id in keys.items():
             if name in self.files and key_id_of(self.files[name]) != key_id:
                 self.report.add(name, "it is not the key that its name says")
-        ledger = {name for number in range(len(self.entries)) for name in (_ENTRY % number, _BODY % number)}
-        for name in sorted(self.files.keys() - ledger - _FIXED - keys.keys()):
+        for name in sorted(self.files.keys() - _FIXED - keys.keys()):
             if not name.startswith(("documents/", names.REQUIRED)):
                 self.report.add(name, "it does not belong here: no part of a dossier, and no key of somebody trusted, has this name")
 
@@ -160,21 +159,19 @@ class _Check:
                 self.report.add(name, "it is not what this version of the lab makes of the evidence: do not read it as such")
 
     def _entries(self) -> list[Entry]:
-        found = sorted([name for name in self.files if name.endswith(".entry.json") and name.startswith("ledger/")])
-        entries = []
-        for number, name in enumerate(found):
-            if name != _ENTRY % number:
-                self.report.add(f"ledger entry {number}", "it is missing")
-                break
-            body = self.files.get(_BODY % number)
-            if body is None:
-                self.report.add(f"ledger entry {number}", "its body is missing")
-            entries.append(Entry(data=self.files[name], digest=self.digests[name], body=body or b""))
-        return entries
+        try:
+            texts = read_sequence(self.files[names.LEDGER])
+        except ValueError as error:
+            self.report.add(names.LEDGER, str(error))
+            raise Unreadable from error
+        if len(texts) % 2:
+            self.report.add(f"ledger entry {len(texts) // 2}", "its body is missing")
+            texts.append(b"")
+        return [Entry(data=data, digest=sha256(data), body=body) for data, body in zip(texts[::2], texts[1::2], strict=True)]
 
     def _check_chain(self) -> None:
         """Each entry: is it one, does it follow the one before it, and is its body what it may be at this place?"""
-        previous, nothing, chain = GENESIS, sha256(b""), self.plan["id"]
+        previous, chain = GENESIS, self.plan["id"]
         for number, entry in enumerate(self.entries):
             try:
                 header = entry.read()
@@ -182,7 +179,7 @@ class _Check:
                 self.report.add(f"ledger entry {number}", f"not an entry ({error})")
                 self.kinds.append("")
             else:
-                self.report.problems += check_link(header, number, previous, chain, self.digests.get(_BODY % number, nothing))
+                self.report.problems += check_link(header, number, previous, chain, sha256(entry.body))
                 self.kinds.append(header.kind)
                 self._check_body(number, header, entry.body)
             previous = entry.digest

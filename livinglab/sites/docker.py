@@ -27,6 +27,7 @@ _SEEN = {"created": Seen.PENDING, "running": Seen.RUNNING, "paused": Seen.RUNNIN
          "exited": Seen.EXITED, "dead": Seen.EXITED}  # fmt: skip
 _UNHEARD = 1.0  # seconds; when nothing is in the log of a container that has run for so long, the engine does not keep it
 _BLINK = 0.025  # seconds; the launcher needs less, and a flood more
+_LOOK_WAIT = 15.0  # seconds for a look, which a busy engine answers in two; what makes or removes something may take minutes
 _REMOVAL_WAIT = 20.0  # seconds, for a removal that someone else began
 
 
@@ -52,7 +53,7 @@ class DockerSite:
         self.launcher = launcher
         self.clock = clock
         self.runtime = runtime
-        self._engine = connect(url)
+        self._engine, self._eyes = connect(url), connect(url, _LOOK_WAIT)
         self._staging = Staging(root)
         self._logs = EngineLogs(self._engine, instance, self._staging)
         self._images = EngineImages(self._engine, images, self._staging)
@@ -145,7 +146,7 @@ class DockerSite:
     def _find(self, name: str) -> dict[str, Any] | None:
         with translated():
             try:
-                return dict(self._engine.inspect_container(name))
+                return dict(self._eyes.inspect_container(name))
             except DockerNotFound:
                 return None
 
@@ -163,7 +164,7 @@ class DockerSite:
     def _list(self) -> dict[JobKey, str]:
         """The lab's containers by key, with the engine's word for their state. Name, label and our own record must agree."""
         with translated():
-            summaries = self._engine.containers(all=True, filters={"label": f"{LABEL_INSTANCE}={self.instance}"})
+            summaries = self._eyes.containers(all=True, filters={"label": f"{LABEL_INSTANCE}={self.instance}"})
         found = ((docker_spec.key_of(summary, self.instance), summary["State"]) for summary in summaries)
         return {key: state for key, state in found if key and self._staging.record(key)}
 

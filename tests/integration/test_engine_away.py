@@ -61,6 +61,21 @@ def test_an_engine_that_is_silent_for_a_while_costs_nothing(parties: Parties, ow
     assert (ended.verdict, causes(parties, run.id)) == ("PASS", [(RunState.COMPLETED, None)])
 
 
+def test_an_engine_that_stays_silent_is_told_to_those_who_wait_for_it(parties: Parties, own_engine: OwnEngine) -> None:
+    """It takes connections, and answers nothing."""
+    run = parties.request(parties.plan("python3", "/app/tiny.py", "1"))
+    with Carried(parties):
+        started(parties, run)
+        own_engine.pause(signal.SIGSTOP)
+        try:
+            until(lambda: "Nothing can be done at site docker since" in parties.lab.runs.why(parties.participant, run.id).sentence, 60)
+            assert "did not answer in time" in str(parties.lab.sites.get("docker").away)
+        finally:
+            own_engine.pause(signal.SIGCONT)
+        ended = until_it_is(parties, run, RunState.COMPLETED, RunState.FAILED, seconds=90)
+    assert (ended.verdict, causes(parties, run.id)) == ("PASS", [(RunState.COMPLETED, None)])
+
+
 def test_an_engine_without_room_is_waited_for(parties: Parties, own_engine: OwnEngine) -> None:
     run = parties.request(parties.plan("python3", "/app/tiny.py"))
     fill(own_engine.data)

@@ -15,7 +15,7 @@ from livinglab.evidence import archive
 from livinglab.evidence.verify import verify
 from tests.unit.evidence.conftest import Case
 
-FILES = {"plan.json": b'{"a":1}', "ledger/000000.body.json": b"x" * 500, "empty": b"", "documents/run-1.1/b.json": bytes(range(256))}
+FILES = {"plan.json": b'{"a":1}', "ledger.json-seq": b"x" * 500, "empty": b"", "documents/run-1.1/b.json": bytes(range(256))}
 CENTRAL, END = 46, 22
 
 

@@ -188,6 +188,16 @@ def test_one_key_under_two_ids_is_one_key(case: Case) -> None:
         TrustPolicy.of([TrustedKey(pem, "lab", "a"), TrustedKey(pem, "authority", "b")])
 
 
+def test_a_policy_says_which_of_its_keys_cannot_be_used(case: Case, tmp_path: Path) -> None:
+    path, small = tmp_path / "trust.json", case.policy.dump()
+    for change, what in (({"pem": "nothing"}, r"keys\[1\]: .*not a public key"), ({"role": "king"}, r"keys\[1\]: unknown role 'king'")):
+        document = json.loads(small)
+        document["keys"][1] |= change
+        path.write_text(json.dumps(document))
+        with pytest.raises(Invalid, match=what):
+            TrustPolicy.load(path)
+
+
 def repacked(path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
@@ -255,7 +265,7 @@ def test_rubbish_is_a_problem_and_never_an_exception(case: Case, tmp_path: Path,
     path = tmp_path / "rubbish.zip"
     path.write_bytes(data)
     assert not verify(path, case.policy).ok
-    for name in ("plan.json", "checkpoint.dsse.json", "ledger/000000.entry.json", "inclusion.json", "release.json"):
+    for name in ("plan.json", "checkpoint.dsse.json", "ledger.json-seq", "inclusion.json", "release.json"):
 
         def spoil(files: dict[str, bytes], name: str = name) -> None:
             files[name] = data
