@@ -83,9 +83,9 @@ class Lab:
     @cached_property
     def images(self) -> Images:
         """Uploads."""
-        from livinglab.artifacts.oci import ingest
+        from livinglab.artifacts.oci import ingest, layers
 
-        return Images(self.store, self.artifacts, ingest, self.settings.upload_limit)
+        return Images(self.store, self.artifacts, ingest, layers, self.settings.upload_limit, self.settings.image_quota)
 
     @cached_property
     def uploads(self) -> Uploads:

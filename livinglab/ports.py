@@ -69,6 +69,14 @@ class Artifacts(Protocol):
         """What comes, in a file that is gone afterwards and is nobody's blob. `TooLarge` as `put_stream`."""
         ...
 
+    def aside(self) -> AbstractContextManager["Aside"]:
+        """Blobs that are put there are gone afterwards, unless they were kept."""
+        ...
+
+    def drop_unfinished(self, *, older_than: float) -> None:
+        """Forget what processes that were killed had not finished, and has not been touched for so many seconds."""
+        ...
+
     def open(self, digest: str) -> BinaryIO:
         """Read a blob. `NotFound` if it is not there."""
         ...
@@ -83,6 +91,14 @@ class Artifacts(Protocol):
 
     def has(self, digest: str) -> bool:
         """Is it there?"""
+        ...
+
+
+class Aside(Artifacts, Protocol):
+    """Blobs that nobody but its owner sees yet. It sees all others, too, and takes nothing twice."""
+
+    def keep(self) -> None:
+        """Put its blobs beside the others. Durable when it returns."""
         ...
 
 
@@ -389,6 +405,7 @@ class Tx(Protocol):
     # uploads: known to the organisation that uploaded, and to nobody else
     def add_image(self, organisation: str, image: Image) -> None: ...
     def image(self, digest: str) -> Image | None: ...
+    def images_of(self, organisation: str) -> tuple[Image, ...]: ...
     def has_uploaded(self, organisation: str, digest: str) -> bool: ...
 
     # uploads in parts

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     oidc_scopes: str = "openid offline_access"
     """What `livinglab login` asks the provider for."""
     upload_limit: int = Field(default=8 << 30, ge=1 << 20)
+    image_quota: int = Field(default=32 << 30, ge=1 << 20)
+    """Bytes of images that an organisation may have here, unpacked, each layer once, uploads that it has open among them."""
     body_limit: int = Field(default=1 << 20, ge=1 << 10)
     rate: float = Field(default=50, ge=0)
     """Requests a second that a client may make in the long run, whoever it is; 0: without limit. Each API process counts for itself."""

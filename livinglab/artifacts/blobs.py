@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,12 +32,8 @@ class FileArtifacts:
     def put_stream(self, chunks: Iterable[bytes], *, limit: int) -> tuple[str, int]:
         """See the port."""
         with self._written(chunks, limit) as (path, digest, size):
-            place = self._place(digest)
-            if not place.exists():
-                place.parent.mkdir(exist_ok=True)
-                path.chmod(0o444)
-                path.replace(place)
-                _sync_folder(place.parent)
+            path.chmod(0o444)
+            self.take(path, digest)
         return digest, size
 
     @contextmanager
@@ -43,6 +41,22 @@ class FileArtifacts:
         """See the port."""
         with self._written(chunks, limit) as (path, _digest, _size):
             yield path
+
+    @contextmanager
+    def aside(self) -> Iterator["AsideArtifacts"]:
+        """See the port."""
+        with tempfile.TemporaryDirectory(dir=self._incoming) as folder:
+            yield AsideArtifacts(Path(folder), self)
+
+    def drop_unfinished(self, *, older_than: float) -> None:
+        """See the port."""
+        before = time.time() - older_than
+        for path in self._incoming.iterdir():
+            if path.is_dir():
+                if max((p.lstat().st_mtime for p in (path, *path.rglob("*"))), default=0) < before:
+                    shutil.rmtree(path, ignore_errors=True)
+            elif path.lstat().st_mtime < before:
+                path.unlink(missing_ok=True)
 
     def open(self, digest: str) -> BinaryIO:
         """See the port."""
@@ -75,6 +89,14 @@ class FileArtifacts:
             raise NotFound(msg)
         return self.root / name[:2] / name
 
+    def take(self, path: Path, digest: str) -> None:
+        """Move a whole file of the same disk, that has this digest, into place, unless the blob is there."""
+        place = self._place(digest)
+        if not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            path.replace(place)
+            _sync_folder(place.parent)
+
     @contextmanager
     def _written(self, chunks: Iterable[bytes], limit: int) -> Iterator[tuple[Path, str, int]]:
         """A file in `incoming` that holds the chunks, on disk; removed at the end unless it was moved away."""
@@ -94,6 +116,22 @@ class FileArtifacts:
                 yield path, "sha256:" + hasher.hexdigest(), size
             finally:
                 path.unlink(missing_ok=True)
+
+
+class AsideArtifacts(FileArtifacts):
+    """The `Aside` port: a folder of its own among what comes in, and behind it the blobs that are there."""
+
+    def __init__(self, root: Path, there: FileArtifacts) -> None:
+        super().__init__(root)
+        self._there = there
+
+    def keep(self) -> None:
+        """See the port."""
+        for path in self.root.glob("??/*"):
+            self._there.take(path, "sha256:" + path.name)
+
+    def _place(self, digest: str) -> Path:
+        return self._there.path(digest) if self._there.has(digest) else super()._place(digest)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -77,6 +77,11 @@ def ingest(archive: Path, artifacts: Artifacts) -> Image:
         raise Invalid(msg, where="archive", hint="Upload what `docker save IMAGE` writes.") from error
 
 
+def layers(digest: str, artifacts: Artifacts) -> dict[str, int]:
+    """The bytes of each of an image's layers, by the layer's digest; `NotFound` if it is not an image that was taken in."""
+    return {layer["digest"]: int(layer["size"]) for layer in OciImages(artifacts).manifest(digest)["layers"]}
+
+
 def _refuse(what: str, hint: str | None = None) -> Invalid:
     return Invalid(what, where="archive", hint=hint)
 
@@ -258,12 +263,12 @@ class OciImages:
 
     def config(self, digest: str) -> tuple[str, tuple[str, ...]]:
         """See the port."""
-        manifest = self._manifest(digest)
+        manifest = self.manifest(digest)
         return str(manifest["config"]["digest"]), tuple(layer["digest"] for layer in manifest["layers"])
 
     def export(self, digest: str, out: BinaryIO) -> None:
         """See the port: as `docker save` writes one."""
-        manifest = self._manifest(digest)
+        manifest = self.manifest(digest)
         config = manifest["config"]["digest"].removeprefix("sha256:")
         layers = {layer["digest"].removeprefix("sha256:") + "/layer.tar": layer for layer in manifest["layers"]}
         names = [layer["digest"].removeprefix("sha256:") + "/layer.tar" for layer in manifest["layers"]]
@@ -275,7 +280,8 @@ class OciImages:
                     _add(tar, name, stream, layer["size"])
             _add(tar, "manifest.json", io.BytesIO(index), len(index))
 
-    def _manifest(self, digest: str) -> dict[str, Any]:
+    def manifest(self, digest: str) -> dict[str, Any]:
+        """The manifest that identifies an image; `NotFound` if it is none."""
         manifest = json.loads(self.artifacts.read(digest))
         if manifest.get("mediaType") != MANIFEST_TYPE:
             msg = f"{digest} is not an image."

@@ -38,7 +38,7 @@ class Uploads:
         Raises:
             Forbidden: as `Images.upload`.
             TooLarge: more than an image may have.
-            Conflict: too many are open.
+            Conflict: too many are open, or with what they announce the organisation would have more than its quota.
         """
         may_bring_images(caller)
         if size > self.images.limit:
@@ -54,6 +54,7 @@ class Uploads:
                 msg = f"{caller.organisation} has {MOST} uploads open."
                 raise Conflict(msg, hint="Finish one, or give it up: DELETE /v1/uploads/ID.")
             if known is None:
+                self.images.check_room(tx, caller.organisation, self.images.artifacts, size + sum(u.size for u in mine if not u.image))
                 tx.put_upload(made)
         return known or made, self._there(known or made)
 
@@ -80,7 +81,7 @@ class Uploads:
 
         Raises:
             Conflict: it is not whole; or other bytes came than were announced, and it is forgotten.
-            Invalid: as `Images.upload`.
+            Invalid: as `Images.take_in`.
         """
         upload = self._mine(caller, id_)
         if upload.image:
@@ -98,10 +99,7 @@ class Uploads:
             self._forget(upload)
             msg = f"what came is not what was announced: {found}, not {upload.digest}."
             raise Conflict(msg, hint="Send it anew.")
-        image = self.images.ingest(path, self.images.artifacts)
-        with self.store.transaction() as tx:
-            tx.add_image(caller.organisation, image)
-            tx.put_upload(upload.model_copy(update={"image": image.digest}))
+        image = self.images.take_in(caller, path, lambda tx, image: tx.put_upload(upload.model_copy(update={"image": image.digest})))
         self.parts.drop(upload.id)
         return image
 
@@ -135,4 +133,5 @@ class Uploads:
             else:
                 kept.append(upload)
         self.parts.drop_all_but([upload.id for upload in kept], older_than=KEPT.total_seconds())
+        self.images.artifacts.drop_unfinished(older_than=KEPT.total_seconds())
         return kept

@@ -64,6 +64,10 @@ class PeopleTables(Tables):
     def image(self, digest: str) -> Image | None:
         return self.one(Image, t.images, digest=digest)
 
+    def images_of(self, organisation: str) -> tuple[Image, ...]:
+        chosen = sa.select(t.images.c.doc).select_from(t.images.join(t.uploads)).where(t.uploads.c.organisation == organisation)
+        return self.many(Image, chosen.order_by(t.images.c.digest))
+
     def has_uploaded(self, organisation: str, digest: str) -> bool:
         return self.scalar(t.uploads.c.digest, organisation=organisation, digest=digest) is not None
 

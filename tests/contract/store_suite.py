@@ -215,6 +215,7 @@ class StoreSuite(WithStore):
             tx.add_image("other", image)
             assert tx.image(image.digest) == image
             assert [tx.has_uploaded(o, image.digest) for o in ("startup", "other", "rival")] == [True, True, False]
+            assert [tx.images_of(o) for o in ("startup", "other", "rival")] == [(image,), (image,), ()]
 
     def test_an_idempotency_key_is_used_once_per_organisation(self, store: SqlStore) -> None:
         with store.transaction() as tx:

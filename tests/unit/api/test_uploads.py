@@ -10,16 +10,22 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from livinglab.bootstrap import Lab
+from livinglab.bootstrap import Lab, open_lab
 from livinglab.cli import client as cli
 from livinglab.cli.client import Client
 from livinglab.domain.errors import Conflict, Unreachable
 from livinglab.services.uploads import MOST
+from livinglab.settings import Settings
 from tests.unit.api.conftest import image_archive
 
 ARCHIVE = image_archive(text=b"a large image" * 1_000)
 ABOUT = {"size": len(ARCHIVE), "digest": "sha256:" + sha256(ARCHIVE).hexdigest()}
 TYPE = {"Content-Type": "application/partial-upload"}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return open_lab(Settings(home=tmp_path / "home", body_limit=64 << 10, upload_limit=1 << 20, image_quota=1 << 20, rate=0, streams=1))
 
 
 def send(door: Any, upload: dict[str, Any], start: int, end: int, expected: int = 200, data: bytes = ARCHIVE) -> Any:
@@ -141,6 +147,61 @@ def test_a_name_leads_nowhere_else(lab: Lab, startup: Any) -> None:
         with pytest.raises(Exception, match="is not a name"):
             lab.uploads.parts.size(name)
     startup.call("GET", "/v1/uploads/..%2flab.db", 404)
+
+
+# --- what an organisation may have ---------------------------------------------------------------------------------------
+
+
+BIG = [image_archive(text=letter * 400_000) for letter in (b"a", b"b", b"c")]
+
+
+def kept(lab: Lab) -> list[str]:
+    """All blobs, and whatever lies about beside them."""
+    return sorted(str(path) for path in (lab.settings.home / "blobs").rglob("*") if path.is_file())
+
+
+def open_upload(door: Any, archive: bytes, status: int = 201) -> Any:
+    return door.call("POST", "/v1/uploads", status, json={"size": len(archive), "digest": "sha256:" + sha256(archive).hexdigest()})
+
+
+def test_images_take_of_a_quota_and_layers_in_common_take_it_once(lab: Lab, startup: Any, door: Any) -> None:
+    for archive in BIG[:2]:
+        startup.call("POST", "/v1/images", 201, content=archive)
+    before = kept(lab)
+    told = startup.call("POST", "/v1/images", 409, content=BIG[2])["detail"]
+    assert told == "startup would have 1,228,800 bytes of images here, and may have 1,048,576."
+    assert kept(lab) == before  # nothing of what was refused
+    startup.call("POST", "/v1/images", 201, content=BIG[0])
+    startup.call("POST", "/v1/images", 201, content=image_archive(user="1:1", text=b"a" * 400_000))  # the same layer
+    door("rival", tiny="participant").call("POST", "/v1/images", 201, content=BIG[2])  # has a quota of its own
+
+
+def test_what_is_announced_takes_of_the_quota_until_it_is_given_up(lab: Lab, startup: Any) -> None:
+    first, _second = open_upload(startup, BIG[0]), open_upload(startup, BIG[1])
+    assert "may have 1,048,576" in open_upload(startup, BIG[2], 409)["detail"]
+    assert startup.client.delete(f"/v1/uploads/{first['id']}", headers=startup.headers).status_code == 204
+    third = open_upload(startup, BIG[2])
+    send(startup, third, 0, len(BIG[2]), data=BIG[2])
+    startup.call("POST", f"/v1/uploads/{third['id']}/image", 201)
+    assert "may have" in open_upload(startup, BIG[0], 409)["detail"]  # an image, and one that is open
+
+
+def test_an_upload_that_is_too_much_once_it_is_unpacked_is_refused_and_nothing_of_it_kept(lab: Lab, startup: Any) -> None:
+    upload = open_upload(startup, BIG[0])
+    send(startup, upload, 0, len(BIG[0]), data=BIG[0])
+    for archive in BIG[1:]:
+        startup.call("POST", "/v1/images", 201, content=archive)
+    before = kept(lab)
+    assert "may have" in startup.call("POST", f"/v1/uploads/{upload['id']}/image", 409)["detail"]
+    assert kept(lab) == before
+
+
+def test_of_an_image_that_is_refused_nothing_is_kept(lab: Lab, startup: Any) -> None:
+    """Its layer is whole; what is wrong is seen after that."""
+    startup.call("POST", "/v1/images", 422, content=BIG[0].replace(b"app/hello", b"../hello_"))
+    layer = startup.call("POST", "/v1/images", 422, content=BIG[0].replace(b"aaaa", b"bbbb", 1))["detail"]
+    assert "does not have the digest" in layer
+    assert kept(lab) == []
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

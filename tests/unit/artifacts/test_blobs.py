@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,6 +68,51 @@ def test_scratch_is_gone_afterwards(blobs: FileArtifacts) -> None:
     with pytest.raises(TooLarge), blobs.scratch([b"data"], limit=3):
         pass
     assert files(blobs) == []
+
+
+def test_what_is_put_aside_is_nobodys_until_it_is_kept(blobs: FileArtifacts) -> None:
+    there = blobs.put(b"there")
+    with blobs.aside() as aside:
+        assert (aside.put(b"there"), aside.read(there)) == (there, b"there")
+        new = aside.put(b"new")
+        assert (aside.read(new), aside.has(new), blobs.has(new)) == (b"new", True, False)
+        aside.keep()
+        assert (aside.read(new), blobs.read(new)) == (b"new", b"new")
+    assert len(files(blobs)) == 2
+    assert blobs.path(new).stat().st_mode & 0o777 == 0o444
+
+
+def test_of_what_is_put_aside_and_not_kept_nothing_is_left(blobs: FileArtifacts) -> None:
+    def refused() -> None:
+        with blobs.aside() as aside:
+            aside.put(b"new")
+            aside.put_stream([b"da", b"ta"], limit=3)
+
+    with pytest.raises(TooLarge):
+        refused()
+    assert list(blobs.root.rglob("*")) == [blobs.root / "incoming"]
+
+
+def test_two_may_put_the_same_aside(blobs: FileArtifacts) -> None:
+    with blobs.aside() as one, blobs.aside() as other:
+        assert one.put(b"data") == other.put(b"data")
+        one.keep()
+        other.keep()
+    assert [path.read_bytes() for path in files(blobs)] == [b"data"]
+
+
+def test_what_a_killed_process_had_not_finished_is_dropped_once_it_is_old(blobs: FileArtifacts) -> None:
+    incoming = blobs.root / "incoming"
+    for name, age in (("tmp-old", 200), ("tmp-new", 0), ("aside-old/ab/cd", 200), ("aside-in-use/ab/cd", 0)):
+        path = incoming / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        for touched in (path, *path.parents):
+            if incoming in touched.parents:
+                at = time.time() - (age if touched == path else 200)
+                os.utime(touched, (at, at))
+    blobs.drop_unfinished(older_than=100)
+    assert sorted(str(path.relative_to(incoming)) for path in files(blobs)) == ["aside-in-use/ab/cd", "tmp-new"]
 
 
 def test_changed_bytes_are_noticed(blobs: FileArtifacts) -> None:
