@@ -504,6 +504,10 @@ class Tx(Protocol):
     def run_counts(self) -> tuple[RunCount, ...]:
         """How many runs each site has in each state, of all of them."""
 
+    def held(self, site: str) -> int:
+        """How many queued runs of a site are held."""
+        ...
+
     def queue(self, site: str, limit: int) -> tuple[Run, ...]:
         """Queued runs of a site, in the order of their turn.
 

@@ -74,6 +74,22 @@ def status(name: str, *, as_json: bool) -> None:
         click.echo(_window(window))
 
 
+@site.command()
+@name_argument
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Of how many.")
+@as_json
+def queue(name: str, limit: int, *, as_json: bool) -> None:
+    """List what waits at a site, in the order of its turn: by priority, then in fair shares, then the oldest."""
+    waiting = _sites().queue(name, limit)
+    if as_json:
+        echo_json([run.model_dump(mode="json") for run in waiting])
+        return
+    for place, run in enumerate(waiting, 1):
+        asked = f"{run.organisation:<20}  {run.sandbox:<20}  since {run.created_at:%Y-%m-%d %H:%M} UTC"
+        held = f"  held by {run.held_by}: {run.held_reason}" if run.held_by else ""
+        click.echo(f"{place:>5}  {run.id}  {asked}  priority {run.priority}{held}")
+
+
 def _state(site: "SiteRecord") -> str:
     state = f"{site.state} since {site.changed_at:%Y-%m-%d %H:%M} UTC, by {site.changed_by}: {site.reason}" if site.reason else str(site.state)
     return f"{state}; nothing can be done there since {site.away.since:%Y-%m-%d %H:%M} UTC: {site.away.sentence}" if site.away else state

@@ -11,7 +11,7 @@ from livinglab.domain.canonical import digest_of
 from livinglab.domain.errors import Conflict, Invalid, NotFound, unknown_name
 from livinglab.domain.model import Frozen
 from livinglab.domain.plan import Plan
-from livinglab.domain.run import RunState
+from livinglab.domain.run import Run, RunState
 from livinglab.domain.sandbox import Release
 from livinglab.domain.site import Offer, SiteKind, SiteRecord, SiteState, Window
 from livinglab.ports import Clock, Store, Tx
@@ -90,9 +90,14 @@ class Sites:
         """A site, and how many runs are there."""
         with self.store.transaction(read_only=True) as tx:
             site, tally = known_site(tx, name), tx.tally(name)
-            queued = tally.get(RunState.QUEUED, 0)
-            held = sum(run.held_by is not None for run in tx.queue(name, queued))
-        return SiteStatus(site=site, queued=queued, held=held, running=sum(tally.get(s, 0) for s in (RunState.RUNNING, RunState.CANCELLING)))
+            held = tx.held(name)
+        running = sum(tally.get(state, 0) for state in (RunState.RUNNING, RunState.CANCELLING))
+        return SiteStatus(site=site, queued=tally.get(RunState.QUEUED, 0), held=held, running=running)
+
+    def queue(self, name: str, limit: int) -> tuple[Run, ...]:
+        """The first of those that wait at a site, in the order of their turn; those that are held stand among them."""
+        with self.store.transaction(read_only=True) as tx:
+            return tx.queue(known_site(tx, name).name, limit)
 
     def drain(self, name: str, by: str, reason: str) -> SiteRecord:
         """Begin nothing further there; what was begun goes on, and what waits goes on waiting. Draining twice is once, under the newer reason.

@@ -117,6 +117,11 @@ class RunTables(SiteTables):
         rows = self.connection.execute(counted.group_by(runs.site, runs.state).order_by(runs.site, runs.state))
         return tuple(RunCount(site=row.site, state=row.state, runs=row.runs, oldest=moment(row.oldest)) for row in rows)
 
+    def held(self, site: str) -> int:
+        runs = t.runs.c
+        counted = sa.select(sa.func.count(runs.id)).where(runs.site == site, runs.state == RunState.QUEUED, runs.held.is_(True))
+        return int(self.connection.execute(counted).scalar_one())
+
     def queue(self, site: str, limit: int) -> tuple[Run, ...]:
         places = _places(site)
         return self.many(Run, sa.select(t.runs.c.doc).join(places, places.c.id == t.runs.c.id).order_by(places.c.place).limit(limit))

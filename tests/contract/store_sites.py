@@ -111,9 +111,12 @@ class StoreSitesSuite(WithStore):
             held = run.model_copy(update={"held_by": "ministry", "held_reason": "wait"})
             tx.update_run(held, run)
             assert claim(tx) is None
+            assert (tx.held("docker"), tx.held("meluxina")) == (1, 0)
             assert [queued.id for queued in tx.queue("docker", 9)] == [run.id]
             tx.update_attempt(made.to(RunState.RUNNING), 0)
             assert claim(tx) is not None
+            tx.update_run(held.to(RunState.RUNNING), held)
+            assert tx.held("docker") == 0
 
     def test_a_run_that_is_to_be_cancelled_waits_for_nobody(self, store: SqlStore) -> None:
         (made,) = r.with_attempts(store)

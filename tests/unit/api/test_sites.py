@@ -70,6 +70,23 @@ def test_a_command_that_cannot_be_obeyed_says_why(tmp_path: Path, home: dict[str
     assert (answer.returncode, "'tomorrow' is not a time like" in answer.stderr) == (2, True)
 
 
+def test_an_operator_sees_what_waits_in_the_order_of_its_turn(
+    lab: Lab, plan: dict[str, Any], startup: Any, authority: Any, home: dict[str, str]
+) -> None:
+    agree(plan, startup, authority)
+    first, second = (request_run(startup, plan, key=f"key-0000000{number}")["id"] for number in (1, 2))
+    authority.call("POST", f"/v1/runs/{second}/priority", json={"priority": 5})
+    startup.call("POST", f"/v1/runs/{first}/hold", json={"reason": "the data card is wrong"})
+    shown = [line.split() for line in livinglab("site", "queue", "docker", **home).stdout.splitlines()]
+    assert [(words[0], words[1], words[2], words[3]) for words in shown] == [("1", second, "startup", "tiny"), ("2", first, "startup", "tiny")]
+    assert shown[0][-2:] == ["priority", "5"]
+    assert " ".join(shown[1]).endswith("priority 0 held by startup: the data card is wrong")
+    told = json.loads(livinglab("site", "queue", "docker", "--limit", "1", "--json", **home).stdout)
+    assert [run["id"] for run in told] == [second]
+    unknown = livinglab("site", "queue", "doker", **home)
+    assert (unknown.returncode, "unknown site 'doker'. Known: docker." in unknown.stderr) == (1, True)
+
+
 def test_a_run_is_held_let_go_and_given_a_priority(plan: dict[str, Any], startup: Any, authority: Any) -> None:
     agree(plan, startup, authority)
     address = f"/v1/runs/{request_run(startup, plan)['id']}"
