@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     """The launcher's binary; None: the one that was built in the checkout, or `livinglab-launcher` beside the interpreter."""
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8420, ge=1, le=65_535)
+    """Where the API listens, without TLS: what stands before it speaks that."""
     oidc_issuer: str = ""
     """The OpenID Connect provider whose people and machines may be members, as its discovery document names it; empty: tokens of the lab's only."""
     oidc_audience: str = ""
@@ -49,9 +50,11 @@ class Settings(BaseSettings):
     oidc_scopes: str = "openid offline_access"
     """What `livinglab login` asks the provider for."""
     upload_limit: int = Field(default=8 << 30, ge=1 << 20)
+    """Bytes of an image's archive."""
     image_quota: int = Field(default=32 << 30, ge=1 << 20)
     """Bytes of images that an organisation may have here, unpacked, each layer once, uploads that it has open among them."""
     body_limit: int = Field(default=1 << 20, ge=1 << 10)
+    """Bytes of any other request."""
     rate: float = Field(default=50, ge=0)
     """Requests a second that a client may make in the long run, whoever it is; 0: without limit. Each API process counts for itself."""
     rate_burst: int = Field(default=500, ge=1)
@@ -72,6 +75,7 @@ class Settings(BaseSettings):
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1_000)
     """How many steps a worker does at a time; where a site has no queue of its own, as many attempts."""
     docker_url: str | None = None
+    """The engine's unix socket; None: as `DOCKER_HOST` says, or the usual one."""
     docker_runtime: str | None = None
     """A runtime of the engine other than its default; `runsc` for gVisor."""
 
