@@ -37,6 +37,7 @@ IDS = {
     "register_sandbox": ("sandbox", "/id"), "list_sandboxes": ("sandbox", "/items/0/id"), "submit_pilot": ("pilot", "/id"),
     "list_pilots": ("pilot", "/items/0/id"), "propose_plan": ("plan", "/body/id"), "list_plans": ("plan", "/items/0/body/id"),
     "request_run": ("run", "/id"), "list_runs": ("run", "/items/0/id"), "begin_upload": ("upload", "/id"),
+    "register_key": ("key_id", "/key_id"), "list_keys": ("key_id", "/0/key_id"),
 }  # fmt: skip
 """What an answer names, and where: all addresses that ask for such an id may follow."""
 FOLLOW: dict[str, dict[str, Json]] = {

@@ -20,7 +20,9 @@ MANIFEST: Json = {
     "sandbox": "medicine-flchain", "task": "survival", "entrypoint": ["python3", "/app/predict.py"],
 }  # fmt: skip
 PEM = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAWK84BUjMr17VOYMh/EAo03ALvG8jlfkkhR/M/hpLiAs=\n-----END PUBLIC KEY-----\n"
-KEY: Json = {"key_id": "62b72b4eee4ed02826a9e3d3ac4687acbd19673d4e8dc62fbde2bbaf7f5d9cde", "organisation": "startup", "pem": PEM}
+KEY: Json = {"key_id": "62b72b4eee4ed02826a9e3d3ac4687acbd19673d4e8dc62fbde2bbaf7f5d9cde", "organisation": "startup", "pem": PEM, "created_at": AT,
+       "revoked_at": None}  # fmt: skip
+REVOKED_KEY: Json = {**KEY, "revoked_at": AT}
 IMAGE: Json = {"digest": digest("a"), "size": 184_549_376}
 ENVELOPE: Json = {
     "payloadType": "application/vnd.in-toto+json",

@@ -28,6 +28,7 @@ RIGHTS = {
     "POST /v1/images": "yyyfffyf!",
     "PUT /v1/keys": "yyyyyyyy!",
     "GET /v1/keys": "yyyyyyyy!",
+    "DELETE /v1/keys/{key_id}": "y-------!",
     "POST /v1/pilots": "yyffffff!",
     "GET /v1/pilots": "yoyyyyoo!",
     "GET /v1/pilots/{pilot}": "y-yyyy--!",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from fastapi import Header, Query
 from pydantic import BaseModel, Field
 
-from livinglab.domain.access import Document
+from livinglab.domain.access import Document, PublicKey
 from livinglab.domain.canonical import Digest
 from livinglab.domain.documents import MediaType, RequiredDocument
 from livinglab.domain.model import Moment
@@ -96,11 +96,18 @@ class ImageView(BaseModel):
 
 
 class KeyView(BaseModel):
-    """A registered public key."""
+    """A registered public key. Nothing new is signed with one that was revoked."""
 
     key_id: str
     organisation: str
     pem: str
+    created_at: Moment
+    revoked_at: Moment | None
+
+    @classmethod
+    def of(cls, key: PublicKey) -> "KeyView":
+        """As it is kept."""
+        return cls.model_validate(key.model_dump())
 
 
 class PilotSubmission(BaseModel):

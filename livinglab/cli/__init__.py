@@ -32,7 +32,7 @@ COMMANDS = {
     "verify": ("verify", "Check a dossier, offline."),
     "pilot": ("pilots", "Check a manifest; attach what is required; look at a pilot."),
     "sandbox": ("sandboxes", "Check, prepare and register a sandbox."),
-    "key": ("keys", "Make and register signing keys."),
+    "key": ("keys", "Make, register and revoke signing keys."),
     "login": ("login", "Log in at the lab's identity provider."),
     "logout": ("login", "Forget a login."),
     "whoami": ("login", "Say as whom the lab knows you."),

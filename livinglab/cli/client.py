@@ -61,6 +61,10 @@ class Client:
         """Send bytes as they are; the answer's document."""
         return self._call(method, path, content=content, headers={"Content-Type": media_type}).json()
 
+    def delete(self, path: str) -> Any:
+        """Take something away; the answer's document."""
+        return self._call("DELETE", path).json()
+
     def read(self, path: str, **params: Any) -> httpx.Response:
         """A response with bytes."""
         return self._call("GET", path, params=params)

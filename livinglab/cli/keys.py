@@ -4,7 +4,12 @@ from pathlib import Path
 
 import click
 
-from livinglab.cli.client import Client, remote
+from livinglab.cli import echo_json
+from livinglab.cli.client import Client, address, as_json, remote
+from livinglab.domain.errors import unknown_name
+
+SHORTEST = 8
+"""How much of a key id names it, at least."""
 
 
 @click.group()
@@ -29,6 +34,45 @@ def register(file: Path, client: Client) -> None:
     """Register the public key FILE (*.pub) for this organisation."""
     answer = client.send("PUT", "/v1/keys", file.read_bytes(), "application/x-pem-file")
     click.echo(f"{answer['organisation']} signs with key {answer['key_id']}")
+
+
+@key.command(name="list")
+@as_json
+@remote
+def list_(client: Client, *, as_json: bool) -> None:
+    """List this organisation's public keys."""
+    keys = client.get("/v1/keys")
+    if as_json:
+        echo_json(keys)
+        return
+    for k in keys:
+        state = f"revoked on {k['revoked_at'][:10]}" if k["revoked_at"] else f"since {k['created_at'][:10]}"
+        click.echo(f"{k['key_id']}  {k['organisation']}  {state}")
+
+
+@key.command()
+@click.argument("key_id")
+@remote
+def revoke(key_id: str, client: Client) -> None:
+    """Let a key of this organisation sign nothing more. KEY_ID is its id, or the first 8 or more characters of it.
+
+    What it signed stays signed. It cannot be registered again.
+    """
+    answer = client.delete(address("keys", _own(client, key_id)))
+    click.echo(f"{answer['organisation']} signs nothing more with key {answer['key_id']}: it was revoked on {answer['revoked_at'][:10]}.")
+
+
+def _own(client: Client, given: str) -> str:
+    """The id of the organisation's key whose id begins so."""
+    if len(given) < SHORTEST:
+        raise click.BadParameter(f"{given!r} is too short: {SHORTEST} characters of a key's id are needed.", param_hint="KEY_ID")
+    own = [str(k["key_id"]) for k in client.get("/v1/keys")]
+    found = [id_ for id_ in own if id_.startswith(given)]
+    if not found:
+        raise unknown_name("key", given, own)
+    if len(found) > 1:
+        raise click.BadParameter(f"{given!r} begins the ids of {len(found)} keys: {', '.join(found)}.", param_hint="KEY_ID")
+    return found[0]
 
 
 @key.command()

@@ -112,13 +112,26 @@ class Access:
     # --- keys -------------------------------------------------------------------------------------------------------------
 
     def register_key(self, caller: Caller, pem: str) -> PublicKey:
-        """Keep the organisation's public key; `Invalid` if it is not an Ed25519 public key in PEM."""
+        """Keep the organisation's public key; twice is once.
+
+        Raises:
+            Invalid: it is not an Ed25519 public key in PEM.
+            Conflict: it is another organisation's, or was revoked.
+        """
         key = PublicKey(key_id=key_id_of(pem.encode()), organisation=caller.organisation, pem=pem, created_at=self.clock.now())
         with self.store.transaction() as tx:
-            tx.add_key(key)
+            return tx.add_key(key)
+
+    def revoke_key(self, caller: Caller, key_id: str) -> PublicKey:
+        """Let the organisation's key sign no more; twice is once. What it signed stays signed. `NotFound` if it has no such key."""
+        with self.store.transaction() as tx:
+            key = tx.revoke_key(caller.organisation, key_id, self.clock.now())
+        if key is None:
+            msg = f"there is no key {key_id!r}."
+            raise NotFound(msg, hint="livinglab key list")
         return key
 
     def keys(self, caller: Caller) -> tuple[PublicKey, ...]:
-        """The organisation's own public keys."""
+        """The organisation's own public keys, the revoked ones among them."""
         with self.store.transaction(read_only=True) as tx:
             return tx.keys_of(caller.organisation)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from livinglab.domain.access import Caller
+from livinglab.domain.access import Caller, PublicKey
 from livinglab.domain.canonical import digest_of
 from livinglab.domain.documents import FrozenDocument
 from livinglab.domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -86,7 +86,7 @@ class Plans:
 
         Raises:
             Invalid: not an envelope over this plan's digest, or the signature does not hold.
-            Forbidden: the key is not this organisation's, or this caller is neither side of the plan.
+            Forbidden: this organisation has no key, or has revoked this one; or this caller is neither side of the plan.
             Conflict: this side has signed already with other bytes, or the plan is past signing. Changed: it is not as it was seen.
         """
         with self.store.transaction() as tx:
@@ -118,11 +118,7 @@ class Plans:
             return budget_of(plan, pilot, release, tx.spent(plan.id))
 
     def _check_signature(self, tx: Tx, caller: Caller, plan: Plan, role: Role, envelope: bytes) -> str:
-        keys = {k.key_id: k.pem.encode() for k in tx.keys_of(caller.organisation) if not k.revoked_at}
-        if not keys:
-            msg = f"{caller.organisation} has registered no public key."
-            raise Forbidden(msg, hint="Register one: PUT /v1/keys, or `livinglab key register`.")
-        payload, key_ids = dsse.open_envelope(envelope, keys)
+        payload, key_ids = dsse.open_envelope(envelope, _signing_keys(tx.keys_of(caller.organisation), envelope, caller.organisation))
         key_id = key_ids[0]
         statements.check_plan_signature(
             payload, plan=plan.id, version=plan.body.version, digest=plan.digest, role=role, organisation=caller.organisation
@@ -205,6 +201,20 @@ def freeze(proposal: Proposal, pilot: Pilot, release: Release, authority: str, d
         commitment=release.commitment, pilot_image=pilot.image, manifest=pilot.manifest.digest, documents=documents, measured_runs=measured_runs,
         replicates=spec.harness.replicates, sites=sites, objectives=proposal.objectives, safeguards=proposal.safeguards,
         valid_from=proposal.valid_from, valid_until=proposal.valid_until)  # fmt: skip
+
+
+def _signing_keys(own: tuple[PublicKey, ...], envelope: bytes, organisation: str) -> dict[str, bytes]:
+    """Key id → PEM of those that may sign; `Forbidden` where there was never a key, or the envelope names a revoked one and none of these."""
+    if not own:
+        msg = f"{organisation} has registered no public key."
+        raise Forbidden(msg, hint="Register one: PUT /v1/keys, or `livinglab key register`.")
+    keys = {k.key_id: k.pem.encode() for k in own if not k.revoked_at}
+    named = {key_id for key_id, _signature in dsse.parse(envelope)[2]}
+    revoked = next((k for k in own if k.revoked_at and k.key_id in named), None)
+    if revoked and not named & keys.keys():
+        msg = f"key {revoked.key_id[:16]} of {organisation} was revoked on {revoked.revoked_at:%Y-%m-%d}: nothing new is signed with it."
+        raise Forbidden(msg, hint="Sign with another: `livinglab key new`, then `livinglab key register`.")
+    return keys
 
 
 def _side(caller: Caller, plan: Plan) -> Role:

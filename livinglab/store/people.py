@@ -41,13 +41,27 @@ class PeopleTables(Tables):
         table = t.members
         return self.many(Member, sa.select(table.c.doc).order_by(table.c.organisation, table.c.issuer, table.c.subject))
 
-    def add_key(self, key: PublicKey) -> None:
+    def add_key(self, key: PublicKey) -> PublicKey:
         known = self.key(key.key_id)
         if known is None:
             self.insert(t.keys, key_id=key.key_id, organisation=key.organisation, doc=key.model_dump_json())
-        elif known.organisation != key.organisation:
+            return key
+        if known.organisation != key.organisation:
             msg = "this key is registered already, and not by this organisation."
             raise Conflict(msg)
+        if known.revoked_at:
+            msg = f"this key was revoked on {known.revoked_at:%Y-%m-%d}."
+            raise Conflict(msg, hint="Make another: livinglab key new.")
+        return known
+
+    def revoke_key(self, organisation: str, key_id: str, at: datetime) -> PublicKey | None:
+        key = self.key(key_id)
+        if key is None or key.organisation != organisation:
+            return None
+        if key.revoked_at is None:
+            key = key.model_copy(update={"revoked_at": at})
+            self.put(t.keys, {"key_id": key_id}, doc=key.model_dump_json())
+        return key
 
     def key(self, key_id: str) -> PublicKey | None:
         return self.one(PublicKey, t.keys, key_id=key_id)

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Request, Response
 
-from livinglab.domain.access import PublicKey
 from livinglab.domain.pilot import Pilot
 from livinglab.domain.sandbox import Release
 from sandbox_api import examples
@@ -48,22 +47,24 @@ async def upload_image(lab: TheLab, caller: TheCaller, request: Request) -> Imag
     return ImageView(digest=image.digest, size=image.size)
 
 
-def _key(key: PublicKey) -> KeyView:
-    return KeyView(key_id=key.key_id, organisation=key.organisation, pem=key.pem)
-
-
 @router.put("/keys", tags=["keys"], responses=examples.answers(examples.KEY))
 def register_key(lab: TheLab, caller: TheCaller,
                  pem: Annotated[str, Body(media_type="application/x-pem-file", max_length=4_000, examples=[examples.PEM],
                                           json_schema_extra={"format": "binary"})]) -> KeyView:  # fmt: skip
     """Register this organisation's public key (Ed25519, PEM). Its private half never leaves the organisation."""
-    return _key(lab.access.register_key(caller, pem))
+    return KeyView.of(lab.access.register_key(caller, pem))
 
 
 @router.get("/keys", tags=["keys"], responses=examples.answers([examples.KEY]))
 def list_keys(lab: TheLab, caller: TheCaller) -> list[KeyView]:
-    """This organisation's public keys."""
-    return [_key(key) for key in lab.access.keys(caller)]
+    """This organisation's public keys, the revoked ones among them."""
+    return [KeyView.of(key) for key in lab.access.keys(caller)]
+
+
+@router.delete("/keys/{key_id}", tags=["keys"], responses=examples.answers(examples.REVOKED_KEY))
+def revoke_key(lab: TheLab, caller: TheCaller, key_id: str) -> KeyView:
+    """Have nothing new signed with this organisation's key, ever again. What it signed stays signed. Twice is once."""
+    return KeyView.of(lab.access.revoke_key(caller, key_id))
 
 
 @router.post("/pilots", status_code=201, tags=["pilots"], responses=examples.answers(examples.PILOT, 201))

@@ -207,6 +207,25 @@ class StoreSuite(WithStore):
             assert tx.keys_of("startup") == (r.key(1),)
             assert tx.key(r.key(2).key_id) == r.key(2, "rival")
 
+    def test_a_key_is_revoked_by_its_organisation_once_and_for_all(self, store: SqlStore) -> None:
+        revoked = r.key(1).model_copy(update={"revoked_at": r.at(5)})
+        with store.transaction() as tx:
+            assert tx.add_key(r.key(1)) == r.key(1)
+            tx.add_key(r.key(2))
+            assert tx.add_key(r.key(1).model_copy(update={"created_at": r.at(3)})) == r.key(1), "it is registered since the first time"
+            assert tx.revoke_key("rival", r.key(1).key_id, r.at(4)) is None
+            assert tx.revoke_key("startup", r.key(9).key_id, r.at(4)) is None
+            assert tx.keys_of("startup") == (r.key(1), r.key(2))
+            assert tx.revoke_key("startup", r.key(1).key_id, r.at(5)) == revoked
+            assert tx.revoke_key("startup", r.key(1).key_id, r.at(9)) == revoked, "twice is once"
+        with pytest.raises(Conflict, match=rf"revoked on {r.at(5):%Y-%m-%d}\. .*livinglab key new"), store.transaction() as tx:
+            tx.add_key(r.key(1))
+        with pytest.raises(Conflict, match=r"registered already, and not by this organisation\.$"), store.transaction() as tx:
+            tx.add_key(r.key(1, "rival"))
+        with store.transaction(read_only=True) as tx:
+            assert tx.key(r.key(1).key_id) == revoked
+            assert tx.keys_of("startup") == (revoked, r.key(2))
+
     def test_an_upload_is_known_to_its_organisation_only(self, store: SqlStore) -> None:
         image = Image(digest=r.digest("image"), config=r.digest("config"), size=3 << 40, architecture="amd64")
         with store.transaction() as tx:

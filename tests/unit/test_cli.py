@@ -144,7 +144,7 @@ def test_a_setting_that_cannot_be_used_is_named() -> None:
 @pytest.mark.parametrize("arguments", [
     ("why", "run-x"), ("watch", "run-x"), ("watch", "run-x", "--json"), ("verdict", "run-x"), ("logs", "run-x"), ("cancel", "run-x"),
     ("run", "pln-x"), ("dossier", "pln-x"), ("plan", "show", "pln-x"), ("plan", "propose", "plt-x", "--objective", "x"),
-    ("pilot", "show", "plt-x"), ("pilot", "attach", "plt-x", "safety-case", "README.md"),
+    ("pilot", "show", "plt-x"), ("pilot", "attach", "plt-x", "safety-case", "README.md"), ("key", "list"), ("key", "revoke", "62b72b4e"),
     ("submit", "pilots/medicine/pilot.yaml", "--image", "sha256:" + "0" * 64),
 ])  # fmt: skip
 def test_without_an_api_a_client_says_so_and_asks_to_try_again(arguments: tuple[str, ...]) -> None:
@@ -182,6 +182,7 @@ HERE = {"LIVINGLAB_TOKEN": "ll_x", "LIVINGLAB_API": "http://127.0.0.1:9"}
     (("new", "sandbox", "medicine"), {}, "sandboxes/medicine is there already; nothing is overwritten"),
     (("new", "pilot", "No_Name"), {}, "'No_Name' cannot name a domain"),
     (("key", "new", "NOTHING/key.pem"), {}, "NOTHING: File exists"),
+    (("key", "revoke", "62b72b4"), {}, "'62b72b4' is too short: 8 characters of a key's id are needed"),
     (("serve", "--port", "99999"), {}, "99999 is not in the range"),
 ])  # fmt: skip
 def test_what_is_misused_is_said_in_a_sentence(tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], says: str) -> None:

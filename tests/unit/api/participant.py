@@ -1,7 +1,7 @@
 """What a participant does, with the client that `make client` makes. Checked against that client's types, then executed at a real server."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from hashlib import sha256
 from http import HTTPStatus
 from io import BytesIO
@@ -11,7 +11,7 @@ from livinglab_client import AuthenticatedClient
 from livinglab_client.api.evidence import get_dossier, get_evidence
 from livinglab_client.api.identity import who_am_i
 from livinglab_client.api.images import append_to_upload, begin_upload, finish_upload, get_upload, give_up_upload
-from livinglab_client.api.keys import list_keys, register_key
+from livinglab_client.api.keys import list_keys, register_key, revoke_key
 from livinglab_client.api.pilots import attach_document, get_pilot_document, list_pilot_documents, list_pilots, submit_pilot
 from livinglab_client.api.plans import get_budget, get_plan, get_plan_body, propose_plan, sign_plan
 from livinglab_client.api.runs import (
@@ -103,6 +103,17 @@ def register(lab: AuthenticatedClient, pem: bytes) -> None:
     key = the(KeyView, register_key.sync(client=lab, body=File(BytesIO(pem))))
     assert key.pem.encode() == pem
     assert key in all_of(KeyView, list_keys.sync(client=lab))
+
+
+def revoke(lab: AuthenticatedClient, pem: bytes) -> None:
+    """A key of one's own, once and for all."""
+    key = the(KeyView, register_key.sync(client=lab, body=File(BytesIO(pem))))
+    assert key.revoked_at is None
+    revoked = the(KeyView, revoke_key.sync(key.key_id, client=lab))
+    assert the(datetime, revoked.revoked_at) >= key.created_at
+    assert revoked in all_of(KeyView, list_keys.sync(client=lab))
+    refused(register_key.sync_detailed(client=lab, body=File(BytesIO(pem))), HTTPStatus.CONFLICT, "conflict")
+    refused(revoke_key.sync_detailed("0" * 64, client=lab), HTTPStatus.NOT_FOUND, "not-found")
 
 
 def upload(lab: AuthenticatedClient, archive: bytes) -> ImageView:

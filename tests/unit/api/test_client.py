@@ -97,6 +97,7 @@ def test_what_a_participant_does_is_done_with_it(package: Path, address: str, wo
     with client.AuthenticatedClient(address, world.tokens["owner"], raise_on_unexpected_status=True) as lab:
         drive.look_around(lab)
         drive.register(lab, signer.public_pem)
+        drive.revoke(lab, new_key(tmp_path / "lost.pem").public_pem)
         image = drive.upload(lab, image_archive(text=b"of the client"))
         drive.run(lab, drive.agree(lab, drive.apply(lab, world.manifest, image.digest, texts), mine, theirs))
 

@@ -42,6 +42,7 @@ class World:
     tokens: dict[str, str]
     ids: dict[str, str]
     signer: KeySigner
+    spare: KeySigner
     plan: dict[str, Any]
     manifest: dict[str, Any]
     image: str
@@ -71,8 +72,9 @@ def new_world(folder: Path) -> World:
                 "entrypoint": ["/x"], "resources": limits}  # fmt: skip
     with serving(home) as client:
         owner, authority = (Door(client, tokens[name], new_key(folder / f"{name}.pem"), ROLES[name][0]) for name in ("owner", "authority"))
-        for door in (owner, authority):
-            door.call("PUT", "/v1/keys", content=door.signer.public_pem)
+        spare = new_key(folder / "spare.pem")  # of the owner, to be revoked
+        for door, signer in ((owner, owner.signer), (authority, authority.signer), (owner, spare)):
+            door.call("PUT", "/v1/keys", content=signer.public_pem)
         harness = authority.call("POST", "/v1/images", 201, content=image_archive(text=b"harness"))["digest"]
         data = {"digest": DIGEST}
         release = {"spec": spec, "harness_image": harness, "commitment": DIGEST, "participant_data": data, "hidden_data": data}
@@ -87,8 +89,9 @@ def new_world(folder: Path) -> World:
                       for n in range(2))  # fmt: skip
         owner.call("POST", f"/v1/runs/{ended}/cancel", 202, json={"reason": "enough"})
         upload = owner.call("POST", "/v1/uploads", 201, json={"size": 10, "digest": DIGEST})["id"]
-    ids = {"sandbox": "tiny", "pilot": pilot, "plan": plan["body"]["id"], "run": run, "name": "safety-case", "ended": ended, "upload": upload}
-    return World(home, tokens, ids, owner.signer, plan, manifest, image, release)
+    ids = {"sandbox": "tiny", "pilot": pilot, "plan": plan["body"]["id"], "run": run, "name": "safety-case", "ended": ended, "upload": upload,
+           "key_id": spare.key_id}  # fmt: skip
+    return World(home, tokens, ids, owner.signer, spare, plan, manifest, image, release)
 
 
 ROUTERS = [("/v1", content), ("", discovery), ("/v1", documents), ("/v1", plans), ("/v1", runs), ("/v1", sites), ("/v1", uploads)]
@@ -105,7 +108,7 @@ def sent(world: World, method: str, path: str) -> dict[str, Any]:
     bodies: dict[str, dict[str, Any]] = {
         "POST /v1/sandboxes": {"json": world.release},
         "POST /v1/images": {"content": image_archive(text=b"another")},
-        "PUT /v1/keys": {"content": world.signer.public_pem},
+        "PUT /v1/keys": {"content": world.spare.public_pem},
         "POST /v1/pilots": {"json": {"manifest": world.manifest, "image": world.image}},
         "PUT /v1/pilots/{pilot}/documents/{name}": {"content": b"# Safer", "headers": {"Content-Type": "text/markdown"}},
         "POST /v1/plans": {"json": {"pilot": world.ids["pilot"], "objectives": ["to be tested"], **PERIOD}},
@@ -137,7 +140,7 @@ class Answer:
         address = path.replace("{run}/events", "{ended}/events").replace("{run}/documents/{name}", "{run}/documents/left-pilot.json")
         got = client.request(method, address.format(**ids), headers=headers, **arguments)
         kept = {name: value for name, value in got.headers.items() if name not in ("date", "content-length", "x-request-id")}
-        return cls(got.status_code, kept, re.sub(r"(plt|pln|run|upl)-[a-z0-9]+", "ID", got.text))
+        return cls(got.status_code, kept, re.sub(r"(plt|pln|run|upl)-[a-z0-9]+|\b[0-9a-f]{64}\b", "ID", got.text))
 
 
 def letter(client: TestClient, world: World, caller: str, method: str, path: str) -> str:

@@ -11,9 +11,11 @@ from tests.unit.api.conftest import SAFETY_CASE
 from tests.unit.api.test_api import agree, request_run
 
 NAMED = [(method, route.path_format) for router in (content.router, documents.router, plans.router, runs.router) for route in router.routes
-         if isinstance(route, APIRoute) and re.search(r"{(pilot|plan|run)}", route.path) for method in sorted(route.methods or ())]  # fmt: skip
+         if isinstance(route, APIRoute) and re.search(r"{(pilot|plan|run|key_id)}", route.path)
+         for method in sorted(route.methods or ())]  # fmt: skip
 NOBODYS = {"pilot": "plt-01kjpg5q80t6d0w3m1x2y4z8ab", "plan": "pln-01kjpg6c40v8e2r5n7p9q1s3cd", "run": "run-01kjpg71r0w9f4t6k8m2n5v7ef",
-          "ended": "run-01kjpg71r0w9f4t6k8m2n5v7ef", "upload": "upl-01kjpg3t50n7b1s4v6w8x0y2ab", "name": "safety-case"}  # fmt: skip
+          "ended": "run-01kjpg71r0w9f4t6k8m2n5v7ef", "upload": "upl-01kjpg3t50n7b1s4v6w8x0y2ab", "name": "safety-case",
+          "key_id": "0" * 64}  # fmt: skip
 BODIES = {
     "/state": {"state": "terminated", "reason": "a rival's wish"},
     "/cancel": {"reason": "a rival's wish"},
@@ -37,7 +39,8 @@ def pilot(pilot: dict[str, Any], startup: Any) -> dict[str, Any]:
 @pytest.fixture
 def known(plan: dict[str, Any], pilot: dict[str, Any], startup: Any, authority: Any) -> dict[str, str]:
     agree(plan, startup, authority)
-    return {"pilot": pilot["id"], "plan": plan["body"]["id"], "run": request_run(startup, plan)["id"], "name": "safety-case"}
+    return {"pilot": pilot["id"], "plan": plan["body"]["id"], "run": request_run(startup, plan)["id"], "name": "safety-case",
+            "key_id": startup.signer.key_id}  # fmt: skip
 
 
 @pytest.fixture(params=["a rival in the same sandbox", "an authority elsewhere", "nobody anywhere"])
@@ -50,11 +53,11 @@ def answer(door: Any, method: str, path: str, **arguments: Any) -> tuple[int, di
     """Status, headers and text, with the id that was asked for blotted out."""
     got = door.client.request(method, path, headers={**door.headers, "Idempotency-Key": "key-00000002"}, **arguments)
     headers = {name: value for name, value in got.headers.items() if name not in ("date", "content-length", "x-request-id")}
-    return got.status_code, headers, re.sub(r"(plt|pln|run)-[a-z0-9]+", "ID", got.text)
+    return got.status_code, headers, re.sub(r"(plt|pln|run)-[a-z0-9]+|\b[0-9a-f]{64}\b", "ID", got.text)
 
 
 def test_the_addresses_are_all_there() -> None:
-    assert len(NAMED) >= 19, NAMED
+    assert len(NAMED) >= 20, NAMED
 
 
 @pytest.mark.parametrize(("method", "path"), NAMED)
