@@ -87,7 +87,8 @@ class Plans:
         Raises:
             Invalid: not an envelope over this plan's digest, or the signature does not hold.
             Forbidden: this organisation has no key, or has revoked this one; or this caller is neither side of the plan.
-            Conflict: this side has signed already with other bytes, or the plan is past signing. Changed: it is not as it was seen.
+            Conflict: this side has signed already with other bytes, or the plan is past signing; or the other side has revoked its key since it
+                signed. Changed: it is not as it was seen.
         """
         with self.store.transaction() as tx:
             plan = visible_plan(tx, caller, id_)
@@ -99,6 +100,7 @@ class Plans:
             if given or plan.state is not PlanState.PROPOSED:
                 msg = f"the {role} cannot sign: the plan is {plan.state}" + (f" and was signed with key {given.key_id[:16]}." if given else ".")
                 raise Conflict(msg)
+            _check_that_keys_hold(tx, plan)
             key_id = self._check_signature(tx, caller, plan, role, envelope)
             signature = Signature(role=role, organisation=caller.organisation, key_id=key_id, envelope=envelope.decode(), at=self.clock.now())
             signed = plan.model_copy(update={"signatures": (*plan.signatures, signature)})
@@ -215,6 +217,15 @@ def _signing_keys(own: tuple[PublicKey, ...], envelope: bytes, organisation: str
         msg = f"key {revoked.key_id[:16]} of {organisation} was revoked on {revoked.revoked_at:%Y-%m-%d}: nothing new is signed with it."
         raise Forbidden(msg, hint="Sign with another: `livinglab key new`, then `livinglab key register`.")
     return keys
+
+
+def _check_that_keys_hold(tx: Tx, plan: Plan) -> None:
+    """`Conflict` if a key that signed a plan was revoked since: whoever had it may not be who it was."""
+    for signature in plan.signatures:
+        key = tx.key(signature.key_id)
+        if key is None or key.revoked_at:
+            msg = f"the {signature.role}'s key {signature.key_id[:16]} was revoked after it signed: the plan does not come into force."
+            raise Conflict(msg, hint="The authority terminates it; then it is proposed and signed anew.")
 
 
 def _side(caller: Caller, plan: Plan) -> Role:

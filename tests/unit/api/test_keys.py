@@ -15,6 +15,7 @@ from livinglab.domain.errors import Invalid
 from livinglab.evidence import dsse, statements
 from livinglab.evidence.keys import KeySigner, new_key
 from tests.unit.api.conftest import Door
+from tests.unit.api.test_api import agree, request_run
 
 
 def another(door: Door, folder: Path) -> KeySigner:
@@ -70,10 +71,20 @@ def test_a_signature_by_a_revoked_key_beside_another_is_not_the_one_that_counts(
 
 
 def test_what_a_key_signed_before_it_was_revoked_stays_signed(plan: dict[str, Any], startup: Door, authority: Door) -> None:
-    signed = startup.sign(plan, "participant")
+    agree(plan, startup, authority)
+    for party in (startup, authority):
+        party.call("DELETE", f"/v1/keys/{party.signer.key_id}")
+    assert startup.sign(plan, "participant")["state"] == "agreed"  # the same signature once more
+    assert request_run(startup, plan)["state"] == "queued"
+
+
+def test_a_plan_does_not_come_into_force_by_a_key_that_was_revoked_since_it_signed(plan: dict[str, Any], startup: Door, authority: Door) -> None:
+    startup.sign(plan, "participant")
     startup.call("DELETE", f"/v1/keys/{startup.signer.key_id}")
-    assert startup.sign(plan, "participant") == signed  # the same signature once more
-    assert authority.sign(plan, "authority")["state"] == "agreed"
+    refused = authority.sign(plan, "authority", 409)
+    assert f"the participant's key {startup.signer.key_id[:16]} was revoked after it signed" in refused["detail"]
+    seen = authority.call("GET", f"/v1/plans/{plan['body']['id']}")
+    assert (seen["state"], len(seen["signatures"])) == ("proposed", 1)
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
