@@ -16,6 +16,7 @@ from livinglab.services.dossiers import Dossiers
 from livinglab.services.images import Images
 from livinglab.services.plans import Plans
 from livinglab.services.recording import Recorder
+from livinglab.services.results import Results
 from livinglab.services.runs import Runs
 from livinglab.services.sandboxes import Sandboxes, parse
 from livinglab.services.sites import Sites
@@ -112,7 +113,12 @@ class Lab:
     @cached_property
     def runs(self) -> Runs:
         """Runs."""
-        return Runs(self.store, self.clock, self._unsigned, self.artifacts)
+        return Runs(self.store, self.clock, self._unsigned)
+
+    @cached_property
+    def results(self) -> Results:
+        """What runs left."""
+        return Results(self.store, self.artifacts)
 
     @cached_property
     def sites(self) -> Sites:

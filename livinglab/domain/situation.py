@@ -46,3 +46,15 @@ class Situation:
         """What a step left, if it is done."""
         entry = self.journal.get(step)
         return dict(entry.data) if entry and entry.status == "done" else None
+
+    @property
+    def next_step(self) -> Step:
+        """The first step that is not done. A failed attempt has only its release and its seal before it."""
+        for step in (Step.RELEASE, Step.SEAL) if self.attempt.failure else Step:
+            if step is Step.PREPARE and not self.release.spec.harness.prepare:
+                continue
+            if step is Step.DECODE and self.release.spec.family.interactive:
+                continue  # there is no table: what is measured was written down by the harness
+            if self.done(step) is None:
+                return step
+        return Step.SEAL

@@ -11,6 +11,7 @@ from livinglab.domain.plan import Plan
 from livinglab.domain.run import Cause, Failure, Spent, Step
 from livinglab.domain.sandbox import Channel, Release, Role
 from livinglab.domain.situation import Situation
+from livinglab.ports import Tx
 
 _HOUR = 3_600.0  # seconds
 
@@ -77,3 +78,12 @@ def discloses(release: Release, channels: Iterable[Channel]) -> bool:
     """Would one of these channels carry something of data that are not public to the participant? Then the run counts, whatever fails later."""
     shown = release.spec.disclosure
     return release.spec.data.visibility == "restricted" and any(shown.allows(channel, Role.PARTICIPANT) for channel in channels)
+
+
+def count(tx: Tx, s: Situation, channels: Iterable[Channel] | None = None) -> None:
+    """The run counts from now on, if one of these channels discloses something (None: a measurement is there, so it does)."""
+    if channels is not None and not discloses(s.release, channels):
+        return  # most often, and at each piece of a log: nothing need be read for it
+    run = tx.run(s.run.id) or s.run
+    if not run.counts:
+        tx.update_run(run.model_copy(update={"counts": True}), run)

@@ -5,14 +5,14 @@ that is interrupted is begun again, and finds what it did. Prefect's flow and in
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
 from livinglab.domain.disclosure import PILOTS
-from livinglab.domain.errors import IsolationNotProven, LivingLabError, PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable, no_room
+from livinglab.domain.errors import PilotFault, PlatformFault, Refused, StaleEpoch, Unreachable, no_room
 from livinglab.domain.isolation import Attestation, Finding, IsolationProfile
 from livinglab.domain.plan import PlanState
 from livinglab.domain.run import Cause, Failure, JobKey, RunState, Step
@@ -22,9 +22,9 @@ from livinglab.domain.verdict import MeasurementFile, judge
 from livinglab.ports import Artifacts, JobSpec, Observation, Progress, Queueing, Seen, Site, Store, Tx, Vault
 from livinglab.services import outcomes
 from livinglab.services.admission import why_not_admitted
-from livinglab.services.budget import discloses
+from livinglab.services.budget import count
 from livinglab.services.jobs import context, job
-from livinglab.services.journal import Journal
+from livinglab.services.journal import Journal, failure_of
 from livinglab.services.queueing import Maintenance, PostponedError, heed_queue, postponed
 from livinglab.services.reach import Reach
 from livinglab.services.recording import Recorder, Subject
@@ -86,7 +86,7 @@ class Engine:
         if s.attempt.state.final:
             return Progress(step=Step.SEAL, done=True)
         s = self._heed_stops(s)
-        step = next_step(s)
+        step = s.next_step
         try:
             waiting = self._steps[step](self, s)
         except (StaleEpoch, Unreachable):
@@ -102,7 +102,7 @@ class Engine:
                 log.info("attempt %s failed at %s, by its pilot", attempt_id, step)  # no error of this worker's: it fills no log with traces
             else:
                 log.exception("attempt %s failed at %s", attempt_id, step)
-            self.journal.fail(s, _failure(step, error))
+            self.journal.fail(s, failure_of(step, error))
             waiting = ()
         by = self._maintenance.turns_at(job(s, waiting[0].role)) if waiting and isinstance(self.site, Queueing) else None
         return Progress(step=step, done=step is Step.SEAL, waiting=waiting, by=by)
@@ -110,7 +110,7 @@ class Engine:
     def upcoming(self, attempt_id: str) -> Step | None:
         """The step that `advance` would do next; None once the attempt is final."""
         s = self.journal.situation(attempt_id)
-        return None if s.attempt.state.final else next_step(s)
+        return None if s.attempt.state.final else s.next_step
 
     # --- stopping ------------------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Engine:
                 self.recorder.state(tx, subject, "isolation", {**image, document.name: document.digest}, outcomes.isolation(spec, role, seen[role]))
             about = {name: digest for collected in found.values() for name, digest in collected.about().items()}
             self.recorder.state(tx, subject, "execution", about, outcomes.execution(s, pilot))
-            _count(tx, s, PILOTS)
+            count(tx, s, PILOTS)
 
         holds = all(attestation.holds for attestation in seen.values())
         named = [*documents.values(), *(collected.left for collected in found.values())]
@@ -354,7 +354,7 @@ class Engine:
         if data:
             with self.store.transaction() as tx:
                 tx.append_log(s.attempt.id, key.role, offset, data)
-                _count(tx, s, (Channel.LOGS,) if key.role == "pilot" else ())
+                count(tx, s, (Channel.LOGS,) if key.role == "pilot" else ())
 
     def _harness_job(self, s: Situation, step: Step, role: outcomes.HarnessRole) -> tuple[JobKey, ...]:
         """Run one verb of the harness, attest it as a pilot is attested, and keep what it wrote."""
@@ -382,42 +382,8 @@ class Engine:
             if role == "measure":
                 about = {"measurements.json": collected.outputs["measurements.json"]}
                 self.recorder.state(tx, subject, "measurement", about, outcomes.measurement(s, collected))
-                _count(tx, s)
+                count(tx, s)
 
         self.journal.finish(s, step, collected.data, documents=[document, collected.left, *collected.documents], also=state)
         self.boundary(f"{step}:done")
         return ()
-
-
-def _count(tx: Tx, s: Situation, channels: Iterable[Channel] | None = None) -> None:
-    """The run counts from now on, if one of these channels discloses something (None: a measurement is there, so it does)."""
-    if channels is not None and not discloses(s.release, channels):
-        return  # most often, and at each piece of a log: nothing need be read for it
-    run = tx.run(s.run.id) or s.run
-    if not run.counts:
-        tx.update_run(run.model_copy(update={"counts": True}), run)
-
-
-def next_step(s: Situation) -> Step:
-    """The first step that is not done. A failed attempt has only its release and its seal before it."""
-    for step in (Step.RELEASE, Step.SEAL) if s.attempt.failure else Step:
-        if step is Step.PREPARE and not s.release.spec.harness.prepare:
-            continue
-        if step is Step.DECODE and s.release.spec.family.interactive:
-            continue  # there is no table: what is measured was written down by the harness
-        if s.done(step) is None:
-            return step
-    return Step.SEAL
-
-
-def _failure(step: Step, error: Exception) -> Failure:
-    """Whose doing it was, from the error's type. What nobody foresaw is the platform's."""
-    if isinstance(error, IsolationNotProven):
-        return Failure(cause=Cause.POLICY, code="isolation-not-proven", sentence=str(error))
-    if isinstance(error, Refused):
-        return Failure(cause=Cause.POLICY, code="refused", sentence=str(error))
-    if isinstance(error, PilotFault):
-        return Failure(cause=Cause.PILOT, code="output-unusable", sentence=str(error))
-    code = error.code if isinstance(error, LivingLabError) else "internal"
-    sentence = str(error) if isinstance(error, LivingLabError) else f"{type(error).__name__} in step {step}; the worker's log has the details."
-    return Failure(cause=Cause.PLATFORM, code=code, sentence=sentence)

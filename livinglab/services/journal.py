@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from livinglab.domain.access import Document
-from livinglab.domain.errors import NotFound
-from livinglab.domain.run import Attempt, Failure, JournalEntry, Run, Step
+from livinglab.domain.errors import IsolationNotProven, LivingLabError, NotFound, PilotFault, Refused
+from livinglab.domain.run import Attempt, Cause, Failure, JournalEntry, Run, Step
 from livinglab.domain.situation import Situation
 from livinglab.ports import Store, Tx
 from livinglab.services.recording import Recorder, Subject
@@ -99,3 +99,16 @@ def read_situation(tx: Tx, attempt_id: str) -> Situation:
         msg = f"there is no attempt {attempt_id!r}, or its run, plan, pilot or release is missing."
         raise NotFound(msg)
     return Situation(run=run, attempt=attempt, plan=plan, pilot=pilot, release=release, journal=dict(tx.journal(attempt_id)))
+
+
+def failure_of(step: Step, error: Exception) -> Failure:
+    """Whose doing it was, from the error's type. What nobody foresaw is the platform's."""
+    if isinstance(error, IsolationNotProven):
+        return Failure(cause=Cause.POLICY, code="isolation-not-proven", sentence=str(error))
+    if isinstance(error, Refused):
+        return Failure(cause=Cause.POLICY, code="refused", sentence=str(error))
+    if isinstance(error, PilotFault):
+        return Failure(cause=Cause.PILOT, code="output-unusable", sentence=str(error))
+    code = error.code if isinstance(error, LivingLabError) else "internal"
+    sentence = str(error) if isinstance(error, LivingLabError) else f"{type(error).__name__} in step {step}; the worker's log has the details."
+    return Failure(cause=Cause.PLATFORM, code=code, sentence=sentence)

@@ -106,26 +106,26 @@ def why_run(lab: TheLab, caller: TheCaller, run: str) -> Why:
 @router.get("/{run}/receipt", responses=examples.answers(examples.RECEIPT))
 def get_receipt(lab: TheLab, caller: TheCaller, run: str) -> Receipt:
     """The signed entry that says how the run ended: `livinglab verify --receipt` finds it in the dossier, or says that it is not there."""
-    return lab.runs.receipt(caller, run)
+    return lab.results.receipt(caller, run)
 
 
 @router.get("/{run}/verdict", responses=examples.answers(examples.VERDICT))
 def get_verdict(lab: TheLab, caller: TheCaller, run: str) -> VerdictView:
     """The verdict, criterion by criterion."""
-    verdict, withheld = lab.runs.verdict(caller, run)
+    verdict, withheld = lab.results.verdict(caller, run)
     return VerdictView(verdict=verdict, values_withheld=withheld)
 
 
 @router.get("/{run}/measurements", responses=examples.answers([examples.MEASUREMENT]))
 def get_measurements(lab: TheLab, caller: TheCaller, run: str) -> list[Measurement]:
     """What the harness measured, for those whom the specification shows values."""
-    return list(lab.runs.measurements(caller, run))
+    return list(lab.results.measurements(caller, run))
 
 
 @router.get("/{run}/usage", responses=examples.answers([examples.USAGE]))
 def get_usage(lab: TheLab, caller: TheCaller, run: str) -> list[UsageView]:
     """What the containers of each attempt used, for those whom the specification shows it."""
-    used = lab.runs.usage(caller, run)
+    used = lab.results.usage(caller, run)
     return [UsageView.model_validate({"attempt": attempt, "role": role, "usage": figures})
             for attempt, roles in used.items() for role, figures in roles.items()]  # fmt: skip
 
@@ -133,20 +133,20 @@ def get_usage(lab: TheLab, caller: TheCaller, run: str) -> list[UsageView]:
 @router.get("/{run}/replay", responses=examples.answers(examples.REPLAY))
 def get_replay(lab: TheLab, caller: TheCaller, run: str) -> Replay:
     """The worst moments of a driven run, step by step, for those whom the specification shows plots."""
-    return lab.runs.replay(caller, run)
+    return lab.results.replay(caller, run)
 
 
 @router.get("/{run}/documents", responses=examples.answers([examples.DOCUMENT]))
 def list_documents(lab: TheLab, caller: TheCaller, run: str) -> list[DocumentView]:
     """What the newest attempt left, by digest, as far as the sandbox's disclosure goes."""
-    return [DocumentView(name=d.name, digest=d.digest, size=d.size, readable=readable) for d, readable in lab.runs.documents(caller, run)]
+    return [DocumentView(name=d.name, digest=d.digest, size=d.size, readable=readable) for d, readable in lab.results.documents(caller, run)]
 
 
 @router.get("/{run}/documents/{name:path}", response_class=FileResponse,
             responses=examples.answers_with(examples.BYTES, {"application/octet-stream": "the document's bytes"}))  # fmt: skip
 def get_document(lab: TheLab, caller: TheCaller, run: str, name: str) -> FileResponse:
     """A document's bytes, for those whom the specification shows them. Served as bytes to be saved, whatever a pilot wrote."""
-    document, path = lab.runs.content(caller, run, name)
+    document, path = lab.results.content(caller, run, name)
     headers = {"Digest": document.digest, "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
     return FileResponse(path, media_type="application/octet-stream", filename=name.rpartition("/")[2], headers=headers)
 
@@ -155,7 +155,7 @@ def get_document(lab: TheLab, caller: TheCaller, run: str, name: str) -> FileRes
 def get_log(lab: TheLab, caller: TheCaller, run: str, role: Annotated[str, Query(pattern="^(prepare|pilot|decode|measure)$")] = "pilot",
             offset: Annotated[int, Query(ge=0)] = 0) -> Response:  # fmt: skip
     """Log bytes from `offset` on; `X-Next-Offset` says where to go on. Served as plain text, whatever a pilot wrote."""
-    data = lab.runs.log(caller, run, role, offset, LOG_PAGE)
+    data = lab.results.log(caller, run, role, offset, LOG_PAGE)
     headers = {"X-Next-Offset": str(offset + len(data)), "X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment"}
     return Response(data, media_type="text/plain; charset=utf-8", headers=headers)
 

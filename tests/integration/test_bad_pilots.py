@@ -74,11 +74,11 @@ def test_an_image_that_the_lab_does_not_take_changes_nothing(
 
 def test_the_participant_sees_categories_and_the_authority_sees_values(parties: Parties) -> None:
     run = parties.run()
-    shown, withheld = parties.lab.runs.verdict(parties.participant, run.id)
+    shown, withheld = parties.lab.results.verdict(parties.participant, run.id)
     assert withheld
     assert [r.verdict for r in shown.results] == ["PASS", "PASS", "INCONCLUSIVE"]
     assert all(r.measurement is None for r in shown.results)
-    values, withheld = parties.lab.runs.verdict(parties.authority, run.id)
+    values, withheld = parties.lab.results.verdict(parties.authority, run.id)
     assert not withheld
     assert all(r.measurement for r in values.results)
 

@@ -39,10 +39,10 @@ def sandbox(folder: Path, site: str) -> Path:
 def wrong(parties: Parties, name: str, run: Run, deserved: End) -> Iterator[str]:
     """Sentences about a run that did not end as its pilot deserves."""
     ended, attempts = parties.lab.runs.get(parties.authority, run.id)
-    log = parties.lab.runs.log(parties.authority, run.id, "pilot", 0, 1 << 20)
+    log = parties.lab.results.log(parties.authority, run.id, "pilot", 0, 1 << 20)
     failure, why = ended.failure, parties.lab.runs.why(parties.participant, run.id).sentence
     if ended.state is RunState.COMPLETED:
-        verdict, _ = parties.lab.runs.verdict(parties.authority, run.id)
+        verdict, _ = parties.lab.results.verdict(parties.authority, run.id)
         gates = {result.criterion: result for result in verdict.results if result.severity == "gate"}
         failing = {name for name, result in gates.items() if result.verdict == "FAIL"}
         measured = gates["completeness"].measurement

@@ -22,7 +22,7 @@ def test_a_memory_fails_as_implausible_and_on_the_cases_that_never_were(tmp_path
     parties.carry_all()
     run = parties.state(run)
     assert (run.state, run.verdict) == (RunState.COMPLETED, "FAIL"), run.failure
-    verdict, _ = parties.lab.runs.verdict(parties.authority, run.id)
+    verdict, _ = parties.lab.results.verdict(parties.authority, run.id)
     found = {result.criterion: result for result in verdict.results}
     assert {name: found[name].verdict for name in ("completeness", "plausibility", twin)} == {
         "completeness": "PASS", "plausibility": "FAIL", twin: "FAIL",

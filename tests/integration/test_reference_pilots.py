@@ -28,7 +28,7 @@ def test_the_reference_pilot_runs_to_a_verdict(domain: str, tmp_path: Path) -> N
     parties.carry_all()
     run = parties.state(run)
     assert run.state is RunState.COMPLETED, run.failure
-    verdict, _ = parties.lab.runs.verdict(parties.authority, run.id)
+    verdict, _ = parties.lab.results.verdict(parties.authority, run.id)
     found = {result.criterion: result.verdict for result in verdict.results}
     assert about["sure"]
     assert {name: found[name] for name in about["sure"]} == dict.fromkeys(about["sure"], "PASS"), verdict

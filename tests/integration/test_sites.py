@@ -49,7 +49,7 @@ def test_what_runs_at_a_draining_site_ends_and_what_is_queued_waits_until_it_is_
     lab.sites.resume("docker", "ops")
     until(lambda: parties.state(second).state.final, seconds=120)
     assert (parties.state(second).state, parties.state(second).verdict) == (RunState.COMPLETED, "PASS")
-    used = lab.runs.usage(parties.authority, first.id)[f"{first.id}.1"]
+    used = lab.results.usage(parties.authority, first.id)[f"{first.id}.1"]
     assert set(used) == {"pilot", "decode", "measure"}
     assert used["pilot"]["wall_seconds"] >= 2
     report = parties.verified(plan, tmp_path / "dossier.zip")

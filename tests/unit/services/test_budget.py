@@ -120,11 +120,11 @@ def test_a_receipt_is_found_in_the_chain_and_missed_where_it_was_cut_off_or_chan
     world = make_world(tmp_path, {})
     run = world.request()
     with pytest.raises(Conflict, match="is not over"):
-        world.lab.runs.receipt(world.participant, run.id)
+        world.lab.results.receipt(world.participant, run.id)
     with pytest.raises(NotFound):
-        world.lab.runs.receipt(world.participant.model_copy(update={"organisation": "rival"}), run.id)
+        world.lab.results.receipt(world.participant.model_copy(update={"organisation": "rival"}), run.id)
     world.carry()
-    receipt = world.lab.runs.receipt(world.participant, run.id)
+    receipt = world.lab.results.receipt(world.participant, run.id)
     assert (receipt.counts, receipt.ordinal, receipt.verdict) == (True, 1, "PASS")
     data, entries = receipt.model_dump_json().encode(), chain(world)
     assert list(check_receipt(data, entries)) == []
@@ -138,5 +138,5 @@ def test_a_run_that_never_began_has_a_receipt_too(tmp_path: Path) -> None:
     world = make_world(tmp_path, {})
     run = world.request()
     world.lab.runs.cancel(world.participant, run.id, "enough")
-    receipt = world.lab.runs.receipt(world.participant, run.id)
+    receipt = world.lab.results.receipt(world.participant, run.id)
     assert (receipt.state, receipt.counts, '"run-cancelled"' in receipt.entry) == (RunState.CANCELLED, False, True)

@@ -50,9 +50,9 @@ def seen(world: World, run: Run, caller: Caller, folder: Path) -> str:
     """Everything that this caller is shown of a run, by every way there is."""
     lab, found = world.lab, []
     asked = [
-        *(partial(ask, caller, run.id) for ask in (lab.runs.get, lab.runs.why, lab.runs.usage, lab.runs.verdict, lab.runs.measurements)),
-        partial(lab.runs.events, caller, run.id, 0), partial(lab.runs.log, caller, run.id, "pilot", 0, 1 << 20),
-        partial(lab.runs.documents, caller, run.id), partial(lab.runs.receipt, caller, run.id),
+        *(partial(ask, caller, run.id) for ask in (lab.runs.get, lab.runs.why, lab.results.usage, lab.results.verdict, lab.results.measurements)),
+        partial(lab.runs.events, caller, run.id, 0), partial(lab.results.log, caller, run.id, "pilot", 0, 1 << 20),
+        partial(lab.results.documents, caller, run.id), partial(lab.results.receipt, caller, run.id),
         lambda: [row.body + b64(row.body) for row in lab.dossiers.ledger(caller, run.plan)],
     ]  # fmt: skip
     for ask in asked:
@@ -60,9 +60,9 @@ def seen(world: World, run: Run, caller: Caller, folder: Path) -> str:
             found.append(repr(ask()))
         except (Forbidden, NotFound) as error:
             found.append(repr(error))
-    for document, readable in lab.runs.documents(caller, run.id):
+    for document, readable in lab.results.documents(caller, run.id):
         if readable:
-            found.append(repr(lab.runs.content(caller, run.id, document.name)[1].read_bytes()))
+            found.append(repr(lab.results.content(caller, run.id, document.name)[1].read_bytes()))
     lab.dossiers.write(caller, run.plan, folder / "dossier.zip")
     with ZipFile(folder / "dossier.zip") as archive:
         found += [repr((name, archive.read(name))) for name in archive.namelist()]
@@ -88,7 +88,7 @@ def test_a_channel_that_is_open_is_seen_and_no_other(opened: Channel, tmp_path: 
 def test_who_oversees_sees_all_that_the_participant_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world, run = carried(tmp_path, telling, all_closed(), monkeypatch)
     everything = seen(world, run, world.authority, tmp_path)
-    left = json.loads(world.lab.runs.content(world.authority, run.id, "left-pilot.json")[1].read_text())
+    left = json.loads(world.lab.results.content(world.authority, run.id, "left-pilot.json")[1].read_text())
     assert (left["exit_code"], left["outputs"], left["usage"]) == (CODE, {NAME: sha256(DATA)}, {"cpu_seconds": 1234.5})
     assert all(mark in everything for channel, marks in TOLD.items() if channel is not Channel.EXIT_CODE for mark in marks)
 
@@ -97,7 +97,7 @@ def test_two_runs_that_leave_the_same_are_sealed_under_two_digests(tmp_path: Pat
     world, run = carried(tmp_path, telling, all_closed(), monkeypatch)
     other = world.request("key-00000002")
     world.carry()
-    sealed = [{d.name: d.digest for d, _ in world.lab.runs.documents(world.participant, r.id)}["left-pilot.json"] for r in (run, other)]
+    sealed = [{d.name: d.digest for d, _ in world.lab.results.documents(world.participant, r.id)}["left-pilot.json"] for r in (run, other)]
     assert sealed[0] != sealed[1]
 
 
@@ -139,7 +139,7 @@ def test_a_document_that_is_not_shown_is_not_told_from_one_that_never_was(tmp_pa
 
     def answer(name: str) -> str:
         with pytest.raises(LivingLabError) as caught:
-            world.lab.runs.content(world.participant, run.id, name)
+            world.lab.results.content(world.participant, run.id, name)
         return f"{type(caught.value).__name__}: {caught.value}".replace(name, "NAME")
 
     assert answer(f"pilot/{NAME}") == answer("pilot/never-was.txt")

@@ -150,7 +150,7 @@ def test_a_run_goes_from_request_to_verdict_and_leaves_nothing_at_the_site(world
     assert (ended.state, ended.verdict, ended.counts, len(attempts)) == (RunState.COMPLETED, "PASS", True, 1)
     assert set(world.backend.runs.values()) == {1}
     assert world.site.owned() == set()
-    assert world.lab.runs.log(world.authority, run.id, "pilot", 0, 100) == b"predicted\n"
+    assert world.lab.results.log(world.authority, run.id, "pilot", 0, 100) == b"predicted\n"
 
 
 @pytest.mark.parametrize("method", ["ensure_image", "push", "submit", "observe", "collect", "release", "owned"])
@@ -538,7 +538,7 @@ def test_a_harness_cannot_write_the_labs_documents(world: World) -> None:
     world.carry()
     state, attempts = world.look(run)
     assert (state.state, len(attempts)) == (RunState.COMPLETED, 1)
-    named = {d.name: world.lab.artifacts.read(d.digest) for d, _readable in world.lab.runs.documents(world.authority, run.id)}
+    named = {d.name: world.lab.artifacts.read(d.digest) for d, _readable in world.lab.results.documents(world.authority, run.id)}
     assert json.loads(named["verdict.json"])["results"]
     assert json.loads(named["isolation-measure.json"])["holds"]
     assert named["measure/verdict.json"] == b'{"verdict": "PASS"}'

@@ -417,10 +417,10 @@ def test_what_a_run_used_is_kept_stated_and_shown_to_those_whom_the_specificatio
     run = world.request()
     world.carry()
     attempt = f"{run.id}.1"
-    assert world.lab.runs.usage(world.authority, run.id) == {attempt: {"pilot": used, "decode": used, "measure": used}}
+    assert world.lab.results.usage(world.authority, run.id) == {attempt: {"pilot": used, "decode": used, "measure": used}}
     with pytest.raises(Forbidden, match="does not show usage to participant"):
-        world.lab.runs.usage(world.participant, run.id)
-    _document, path = world.lab.runs.content(world.authority, run.id, "left-pilot.json")
+        world.lab.results.usage(world.participant, run.id)
+    _document, path = world.lab.results.content(world.authority, run.id, "left-pilot.json")
     left = path.read_bytes()
     assert json.loads(left)["usage"] == used
     with world.lab.store.transaction(read_only=True) as tx:
