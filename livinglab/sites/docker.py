@@ -14,7 +14,7 @@ from livinglab.domain.isolation import Area
 from livinglab.domain.run import JobKey
 from livinglab.ports import PARTNER_GRACE, Clock, ContainerSpec, Handle, Images, JobSpec, Limit, Observation, Outcome, OutputFile, Seen
 from livinglab.sites import docker_spec
-from livinglab.sites.docker_engine import KILLED, TimedOut, connect, moment, times, told_of, translated
+from livinglab.sites.docker_engine import KILLED, TimedOut, connect, events, moment, times, told_of, translated
 from livinglab.sites.docker_images import EngineImages
 from livinglab.sites.docker_logs import EngineLogs
 from livinglab.sites.docker_spec import LABEL_INSTANCE, LABEL_SPEC, container_name
@@ -27,7 +27,7 @@ _SEEN = {"created": Seen.PENDING, "running": Seen.RUNNING, "paused": Seen.RUNNIN
          "exited": Seen.EXITED, "dead": Seen.EXITED}  # fmt: skip
 _UNHEARD = 1.0  # seconds; when nothing is in the log of a container that has run for so long, the engine does not keep it
 _BLINK = 0.025  # seconds; the launcher needs less, and a flood more
-_LOOK_WAIT = 15.0  # seconds for a look, which a busy engine answers in two; what makes or removes something may take minutes
+_LOOK_WAIT = 15.0  # seconds; a busy engine answers whoever only looks in two, and may need minutes to make or remove something
 _REMOVAL_WAIT = 20.0  # seconds, for a removal that someone else began
 
 
@@ -55,7 +55,7 @@ class DockerSite:
         self.runtime = runtime
         self._engine, self._eyes = connect(url), connect(url, _LOOK_WAIT)
         self._staging = Staging(root)
-        self._logs = EngineLogs(self._engine, instance, self._staging)
+        self._logs = EngineLogs(self._eyes, instance, self._staging)
         self._images = EngineImages(self._engine, images, self._staging)
 
     # --- images and data -----------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class DockerSite:
             return "log_bytes"
         if started and ended and (ended - started).total_seconds() > limits.wall_seconds:
             return "wall_seconds"
-        if self._was_killed(key, inspected) and (killed_for_memory(inspected["Id"]) or "oom" in told_of(self._engine, inspected)):
+        if self._was_killed(key, inspected) and (killed_for_memory(inspected["Id"]) or "oom" in told_of(self._eyes, inspected)):
             return "memory"  # the engine was too busy to set its own flag
         return "output_bytes" if state["ExitCode"] and is_full(self._staging.outputs(key)) else None
 
@@ -249,7 +249,7 @@ class DockerSite:
         """
         if not self._was_killed(key, inspected):
             return False
-        told = told_of(self._engine, inspected, patience=0)
+        told = told_of(self._eyes, inspected, patience=0)
         return "kill" in told or "start" not in told
 
     def wait(self, keys: Collection[JobKey], timeout: timedelta) -> None:
@@ -280,12 +280,9 @@ class DockerSite:
         begin = time.time()
         # From a moment before the look below, so that no end falls between the two.
         filters = {"event": ["die", "destroy"], "container": names}
-        events = self._engine.events(since=int(begin), until=f"{begin + seconds:.6f}", decode=True, filters=filters)
-        try:
+        with events(self._eyes, int(begin), begin + seconds, seconds, filters) as found:
             present = self._list()
-            return any(_SEEN.get(present.get(key, "")) is not Seen.RUNNING for key in keys) or next(iter(events), None) is not None
-        finally:
-            events.close()
+            return any(_SEEN.get(present.get(key, "")) is not Seen.RUNNING for key in keys) or next(found, None) is not None
 
     # --- ending --------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Talking to a Docker Engine: one keep-alive client, the engine's errors as the domain's, its times, its logs."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import requests
 import urllib3.exceptions
 from docker.errors import APIError, DockerException
 from docker.errors import NotFound as DockerNotFound
+from docker.utils import convert_filters
 
 from livinglab.domain.errors import IsolationNotProven, NoRoom, NotFound, PlatformFault, Unreachable
 
@@ -97,12 +99,24 @@ def told_of(engine: Any, inspected: dict[str, Any], patience: float = 1.0) -> fr
     with translated():
         now = moment(engine.info()["SystemTime"])  # by its own clock, which is that of its events
         until = (now.timestamp() if now else time.time()) + patience
-        events = engine.events(since=int(started.timestamp()) if started else 0, until=f"{until:.6f}", decode=True, filters=filters)
-        try:
-            for event in events:
+        with events(engine, int(started.timestamp()) if started else 0, until, patience, filters) as found:
+            for event in found:
                 told.add(str(event["Action"]))
                 if told & {"kill", "oom"}:
                     break
-        finally:
-            events.close()
     return frozenset(told)
+
+
+@contextmanager
+def events(engine: Any, since: int, until: float, seconds: float, filters: dict[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
+    """The engine's events from one time to another, by its own clock, as they come; the connection is closed at the end.
+
+    The library's own way waits for an engine that has stopped in the middle as long as that takes.
+
+    Args:
+        seconds: for which none need come, besides what this client waits for any answer.
+    """
+    params: dict[str, Any] = {"since": since, "until": f"{until:.6f}", "filters": convert_filters(filters)}
+    with engine.get(f"{engine.base_url}/v{API}/events", params=params, stream=True, timeout=seconds + engine.timeout) as response:
+        response.raise_for_status()
+        yield (json.loads(line) for line in response.iter_lines() if line)

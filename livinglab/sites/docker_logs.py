@@ -66,16 +66,16 @@ class EngineLogs:
 
 
 @contextmanager
-def log_pieces(engine: Any, identity: str, *, follow: bool = False, timeout: float = 120) -> Iterator[Iterator[tuple[bool, bytes]]]:
+def log_pieces(engine: Any, identity: str) -> Iterator[Iterator[tuple[bool, bytes]]]:
     """Pieces of a container's log as they came, each with whether it is standard output. The connection is closed at the end.
 
     Raises:
         NotFound: there is no such container.
-        TimedOut: nothing came for `timeout` seconds.
+        TimedOut: nothing came for as long as this client waits.
     """
     with translated():
         url = f"{engine.base_url}/v{API}/containers/{identity}/logs"
-        with engine.get(url, params={"stdout": 1, "stderr": 1, "follow": int(follow)}, stream=True, timeout=timeout) as response:
+        with engine.get(url, params={"stdout": 1, "stderr": 1}, stream=True, timeout=engine.timeout) as response:
             if response.status_code == requests.codes.not_found:
                 msg = f"there is no container {identity}."
                 raise NotFound(msg)

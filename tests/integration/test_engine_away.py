@@ -68,7 +68,7 @@ def test_an_engine_that_stays_silent_is_told_to_those_who_wait_for_it(parties: P
         started(parties, run)
         own_engine.pause(signal.SIGSTOP)
         try:
-            until(lambda: "Nothing can be done at site docker since" in parties.lab.runs.why(parties.participant, run.id).sentence, 60)
+            until(lambda: "Nothing can be done at site docker since" in parties.lab.runs.why(parties.participant, run.id).sentence)
             assert "did not answer in time" in str(parties.lab.sites.get("docker").away)
         finally:
             own_engine.pause(signal.SIGCONT)
