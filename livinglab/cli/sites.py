@@ -84,6 +84,8 @@ def queue(name: str, limit: int, *, as_json: bool) -> None:
     if as_json:
         echo_json([run.model_dump(mode="json") for run in waiting])
         return
+    if not waiting:
+        click.echo(f"Nothing waits at {name}.")
     for place, run in enumerate(waiting, 1):
         asked = f"{run.organisation:<20}  {run.sandbox:<20}  since {run.created_at:%Y-%m-%d %H:%M} UTC"
         held = f"  held by {run.held_by}: {run.held_reason}" if run.held_by else ""

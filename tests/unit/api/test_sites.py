@@ -73,6 +73,7 @@ def test_a_command_that_cannot_be_obeyed_says_why(tmp_path: Path, home: dict[str
 def test_an_operator_sees_what_waits_in_the_order_of_its_turn(
     lab: Lab, plan: dict[str, Any], startup: Any, authority: Any, home: dict[str, str]
 ) -> None:
+    assert livinglab("site", "queue", "docker", **home).stdout == "Nothing waits at docker.\n"
     agree(plan, startup, authority)
     first, second = (request_run(startup, plan, key=f"key-0000000{number}")["id"] for number in (1, 2))
     authority.call("POST", f"/v1/runs/{second}/priority", json={"priority": 5})
