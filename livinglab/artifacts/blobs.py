@@ -2,14 +2,13 @@
 
 import hashlib
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from livinglab.artifacts.sweeping import drop_old
 from livinglab.domain.canonical import sha256
 from livinglab.domain.errors import EvidenceBroken, NotFound, TooLarge
 
@@ -50,13 +49,7 @@ class FileArtifacts:
 
     def drop_unfinished(self, *, older_than: float) -> None:
         """See the port."""
-        before = time.time() - older_than
-        for path in self._incoming.iterdir():
-            if path.is_dir():
-                if max((p.lstat().st_mtime for p in (path, *path.rglob("*"))), default=0) < before:
-                    shutil.rmtree(path, ignore_errors=True)
-            elif path.lstat().st_mtime < before:
-                path.unlink(missing_ok=True)
+        drop_old(self._incoming, older_than=older_than)
 
     def open(self, digest: str) -> BinaryIO:
         """See the port."""

@@ -2,10 +2,10 @@
 
 import fcntl
 import os
-import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from livinglab.artifacts.sweeping import drop_old
 from livinglab.domain.errors import Conflict, NotFound, TooLarge
 
 
@@ -60,10 +60,7 @@ class FileParts:
 
     def drop_all_but(self, names: Collection[str], *, older_than: float) -> None:
         """See the port."""
-        kept, before = set(names), time.time() - older_than
-        for path in self.root.iterdir() if self.root.is_dir() else ():
-            if path.name not in kept and path.lstat().st_mtime < before:
-                path.unlink(missing_ok=True)
+        drop_old(self.root, older_than=older_than, kept=set(names))
 
     def _place(self, name: str) -> Path:
         if not name.replace("-", "").isalnum():

@@ -56,6 +56,7 @@ class Uploads:
             if known is None:
                 self.images.check_room(tx, caller.organisation, self.images.artifacts, size + sum(u.size for u in mine if not u.image))
                 tx.put_upload(made)
+        self.images.artifacts.drop_unfinished(older_than=KEPT.total_seconds())
         return known or made, self._there(known or made)
 
     def get(self, caller: Caller, id_: str) -> tuple[Upload, int]:
@@ -133,5 +134,4 @@ class Uploads:
             else:
                 kept.append(upload)
         self.parts.drop_all_but([upload.id for upload in kept], older_than=KEPT.total_seconds())
-        self.images.artifacts.drop_unfinished(older_than=KEPT.total_seconds())
         return kept

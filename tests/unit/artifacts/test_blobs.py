@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from livinglab.artifacts.blobs import FileArtifacts
+from livinglab.artifacts.sweeping import drop_old
 from livinglab.domain.errors import EvidenceBroken, NotFound, TooLarge
 
 
@@ -113,6 +114,22 @@ def test_what_a_killed_process_had_not_finished_is_dropped_once_it_is_old(blobs:
                 os.utime(touched, (at, at))
     blobs.drop_unfinished(older_than=100)
     assert sorted(str(path.relative_to(incoming)) for path in files(blobs)) == ["aside-in-use/ab/cd", "tmp-new"]
+
+
+def test_what_is_moved_away_while_old_things_are_dropped_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("going", "old"):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (0, 0))
+    lstat = Path.lstat
+
+    def gone(path: Path) -> os.stat_result:
+        if path.name == "going":
+            path.unlink(missing_ok=True)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", gone)
+    drop_old(tmp_path, older_than=100)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_changed_bytes_are_noticed(blobs: FileArtifacts) -> None:
