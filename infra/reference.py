@@ -144,15 +144,17 @@ def lab_pages() -> dict[str, str]:
 def commands() -> str:
     """What each command says of itself."""
     lines = ["# Commands", "", "As `--help` shows them. A command ends with 0 (well), 1 (not), 2 (misused) or 75 (try again later)."]
-    waiting: list[tuple[click.Command, str, click.Context | None]] = [(group, "livinglab", None)]
-    while waiting:
-        command, name, parent = waiting.pop(0)
-        context = click.Context(command, parent, name, **(command.context_settings | {"max_content_width": 110, "terminal_width": 110}))
-        lines += ["", f"## `{context.command_path}`", "", "```", command.get_help(context), "```"]
-        if isinstance(command, click.Group):
-            inner = [(found, each, context) for each in command.list_commands(context) if (found := command.get_command(context, each))]
-            waiting = inner + waiting
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + helps(group, "livinglab")) + "\n"
+
+
+def helps(command: click.Command, name: str, parent: click.Context | None = None) -> list[str]:
+    """The lines of a command's help, and of those within it."""
+    context = click.Context(command, parent, name, **(command.context_settings | {"max_content_width": 110, "terminal_width": 110}))
+    lines = ["", f"## `{context.command_path}`", "", "```", command.get_help(context), "```"]
+    for each in command.list_commands(context) if isinstance(command, click.Group) else ():
+        inner = command.get_command(context, each)
+        lines += helps(inner, each, context) if inner else []
+    return lines
 
 
 def rights() -> str:

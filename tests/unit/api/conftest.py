@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
 from livinglab.bootstrap import Lab, open_lab
+from livinglab.cli.client import Client
 from livinglab.domain.sandbox import Role
 from livinglab.evidence import dsse, statements
 from livinglab.evidence.keys import KeySigner, new_key
@@ -140,3 +142,15 @@ def plan(startup: Door, pilot: dict[str, Any]) -> dict[str, Any]:
     proposal = {"pilot": pilot["id"], "objectives": ["to be tested"], "valid_from": "2020-01-01", "valid_until": "2099-12-31"}
     made: dict[str, Any] = startup.call("POST", "/v1/plans", 201, json=proposal)
     return made
+
+
+@pytest.fixture
+def livinglab(startup: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Commands as the participant gives them, whose client goes straight to the application."""
+    startup.client.headers.update(startup.headers)
+    monkeypatch.setattr("livinglab.cli.client.connect", lambda _api, _token: Client(startup.client))
+
+    def run(command: Any, *arguments: object) -> Result:
+        return CliRunner().invoke(command, [str(a) for a in arguments])
+
+    return run

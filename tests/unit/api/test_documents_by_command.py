@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from livinglab.cli.client import Client
 from livinglab.cli.pilots import pilot as pilot_commands
 from livinglab.cli.plans import plan as plan_commands
 from livinglab.cli.plans import sign
@@ -21,18 +19,6 @@ TEXT = b"# Safety case\n"
 @pytest.fixture
 def spec(spec: dict[str, Any]) -> dict[str, Any]:
     return {**spec, "required_evidence": [SAFETY_CASE, HAZARDS]}
-
-
-@pytest.fixture
-def livinglab(startup: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Commands as the participant gives them, whose client goes straight to the application."""
-    startup.client.headers.update(startup.headers)
-    monkeypatch.setattr("livinglab.cli.client.connect", lambda _api, _token: Client(startup.client))
-
-    def run(command: Any, *arguments: object) -> Result:
-        return CliRunner().invoke(command, [str(a) for a in arguments])
-
-    return run
 
 
 def test_a_pilot_shows_what_is_missing_then_what_is_attached_then_a_plan_freezes_it(

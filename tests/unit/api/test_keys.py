@@ -7,7 +7,6 @@ from typing import Any
 import click
 import httpx
 import pytest
-from click.testing import CliRunner, Result
 
 from livinglab.cli.client import Client
 from livinglab.cli.keys import key as key_commands
@@ -90,43 +89,31 @@ def test_a_plan_does_not_come_into_force_by_a_key_that_was_revoked_since_it_sign
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def livinglab(startup: Door, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`livinglab key` as the participant gives it, whose client goes straight to the application."""
-    startup.client.headers.update(startup.headers)
-    monkeypatch.setattr("livinglab.cli.client.connect", lambda _api, _token: Client(startup.client))
-
-    def run(*arguments: object) -> Result:
-        return CliRunner().invoke(key_commands, [str(a) for a in arguments])
-
-    return run
-
-
 def test_commands_list_keys_and_revoke_one_by_the_beginning_of_its_id(livinglab: Any, startup: Door, tmp_path: Path) -> None:
     other = another(startup, tmp_path)
     listed = startup.call("GET", "/v1/keys")
-    assert json.loads(livinglab("list", "--json").output) == listed
-    assert livinglab("list").output.splitlines() == [f"{k['key_id']}  startup  since {k['created_at'][:10]}" for k in listed]
-    revoked = livinglab("revoke", other.key_id[:8])
+    assert json.loads(livinglab(key_commands, "list", "--json").output) == listed
+    assert livinglab(key_commands, "list").output.splitlines() == [f"{k['key_id']}  startup  since {k['created_at'][:10]}" for k in listed]
+    revoked = livinglab(key_commands, "revoke", other.key_id[:8])
     day = next(k["revoked_at"] for k in startup.call("GET", "/v1/keys") if k["key_id"] == other.key_id)[:10]
     assert revoked.output == f"startup signs nothing more with key {other.key_id}: it was revoked on {day}.\n"
-    assert livinglab("revoke", other.key_id).output == revoked.output
+    assert livinglab(key_commands, "revoke", other.key_id).output == revoked.output
     assert [k["key_id"] for k in startup.call("GET", "/v1/keys") if k["revoked_at"]] == [other.key_id]
-    assert f"{other.key_id}  startup  revoked on {day}" in livinglab("list").output.splitlines()
+    assert f"{other.key_id}  startup  revoked on {day}" in livinglab(key_commands, "list").output.splitlines()
 
 
 def test_a_command_revokes_no_key_that_is_not_meant(livinglab: Any, startup: Door, authority: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    unknown = livinglab("revoke", authority.signer.key_id)
+    unknown = livinglab(key_commands, "revoke", authority.signer.key_id)
     assert isinstance(unknown.exception, Invalid)
     assert str(unknown.exception) == f"unknown key {authority.signer.key_id!r}. Known: {startup.signer.key_id}."
-    short = livinglab("revoke", startup.signer.key_id[:7])
+    short = livinglab(key_commands, "revoke", startup.signer.key_id[:7])
     assert (short.exit_code, "8 characters of a key's id are needed" in short.output) == (click.UsageError.exit_code, True)
     assert [k["revoked_at"] for door in (startup, authority) for k in door.call("GET", "/v1/keys")] == [None, None]
 
     ids = ["abcdef12" + end * 56 for end in "34"]
     way = httpx.MockTransport(lambda asked: httpx.Response(200 if asked.method == "GET" else 500, json=[{"key_id": id_} for id_ in ids]))
     monkeypatch.setattr("livinglab.cli.client.connect", lambda _api, _token: Client(httpx.Client(base_url="http://lab", transport=way)))
-    several = livinglab("revoke", "abcdef12")
+    several = livinglab(key_commands, "revoke", "abcdef12")
     assert several.exit_code == click.UsageError.exit_code
     assert "begins the ids of 2 keys" in several.output
     assert all(id_ in several.output for id_ in ids)
